@@ -1,0 +1,310 @@
+"""Many waiting checks, one model call: batches form while the model runs.
+
+There is no wait knob, no polling and no idle task. A worker thread that becomes free takes the
+checks that have had the least service so far, so a short prompt never stands behind a long
+document, and a long document is cut over many batches and several workers. A check is a lazy
+iterator of windows: reading the body, the views and the tokenization happen in the worker as well,
+piece by piece, and never on an event loop.
+
+Source: least-attained-service scheduling, Nuyens and Wierman, "The Foreground-Background queue",
+Performance Evaluation 65 (2008); batches bounded by padded tokens as in
+https://github.com/huggingface/text-embeddings-inference (core/src/queue.rs).
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import os
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, InvalidStateError
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from bertguard.errors import DeadlineError, GuardError, QueueFullError, ScorerError
+from bertguard.scoring import Window
+
+Key = TypeVar("Key")
+
+# A batch may hold this much padding before a window that fits badly waits for the next one.
+_MAX_PADDED_SHARE = 1.25
+# How many waiting checks are looked at for one batch: bounds the work of forming it.
+_MAX_CHECKS_PER_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Scored(Generic[Key]):
+    """The score of one window: `key` is what the check attached to it."""
+
+    key: Key
+    start: int
+    end: int
+    score: float
+
+
+@dataclass(slots=True)
+class _Check(Generic[Key]):
+    """One submitted check: its windows still to come, its scores so far."""
+
+    windows: Iterator[tuple[Key, Window]]
+    cost: int
+    deadline: float
+    future: Future[list[Scored[Key]]]
+    scored: list[Scored[Key]] = field(default_factory=list)
+    next: tuple[Key, Window] | None = None
+    served_tokens: int = 0
+    in_flight: int = 0
+    exhausted: bool = False
+
+
+class _Batch(Generic[Key]):
+    """Windows that go through the model together; bounded by `longest x count`."""
+
+    def __init__(self, max_tokens: int) -> None:
+        self.max_tokens = max_tokens
+        self.items: list[tuple[_Check[Key], Key, Window]] = []
+        self.longest = 0
+        self.tokens = 0
+
+    def takes(self, window: Window) -> bool:
+        if not self.items:
+            return True
+        padded = max(self.longest, len(window.ids)) * (len(self.items) + 1)
+        return (
+            padded <= self.max_tokens
+            and padded <= (self.tokens + len(window.ids)) * _MAX_PADDED_SHARE
+        )
+
+    def add(self, check: _Check[Key], key: Key, window: Window) -> None:
+        self.items.append((check, key, window))
+        self.longest = max(self.longest, len(window.ids))
+        self.tokens += len(window.ids)
+
+
+class _Queue(Generic[Key]):
+    """What workers and callers share. It holds no reference to the MicroBatcher, so that a
+    forgotten batcher can be collected and its threads end."""
+
+    def __init__(
+        self, score: Callable[[Sequence[Window]], Sequence[float]], max_batch_tokens: int
+    ) -> None:
+        self.score = score
+        self.max_batch_tokens = max_batch_tokens
+        self.changed = threading.Condition()
+        self.heap: list[tuple[int, int, _Check[Key]]] = []
+        self.arrivals = itertools.count()
+        self.waiting_cost = 0
+        self.closed = False
+
+    # -- callers ---------------------------------------------------------------------------
+
+    def push(self, check: _Check[Key]) -> None:
+        heapq.heappush(self.heap, (check.served_tokens, next(self.arrivals), check))
+
+    def settle(self, check: _Check[Key], error: GuardError | None = None) -> None:
+        """Give the check its answer, once; a check whose caller has gone is only forgotten."""
+        if check.exhausted and error is None and check.in_flight:
+            return
+        self.waiting_cost -= check.cost
+        check.cost = 0
+        try:
+            if error is not None:
+                check.future.set_exception(error)
+            elif not check.future.done():
+                check.future.set_result(check.scored)
+        except InvalidStateError:
+            pass  # cancelled or answered between the test and the call: nobody is waiting
+
+    # -- the worker ------------------------------------------------------------------------
+
+    def work(self) -> None:
+        while True:
+            with self.changed:
+                while not self.heap and not self.closed:
+                    self.changed.wait()
+                if self.closed:
+                    return
+            batch = self.form_batch()
+            if batch.items:
+                self.run_batch(batch)
+
+    def form_batch(self) -> _Batch[Key]:
+        batch: _Batch[Key] = _Batch(self.max_batch_tokens)
+        looked_at: list[_Check[Key]] = []
+        for _ in range(_MAX_CHECKS_PER_BATCH):
+            with self.changed:
+                if not self.heap or batch.longest * len(batch.items) >= self.max_batch_tokens:
+                    break
+                check = heapq.heappop(self.heap)[2]
+            # Outside the lock: producing windows reads bodies and tokenizes.
+            if self.take_from(check, batch):
+                looked_at.append(check)
+        with self.changed:
+            for check in looked_at:
+                self.push(check)
+            if self.heap:
+                self.changed.notify()
+        return batch
+
+    def take_from(self, check: _Check[Key], batch: _Batch[Key]) -> bool:
+        """Move windows of one check into the batch; True while it has more to come."""
+        while True:
+            if check.future.done():  # cancelled by its caller, or failed in another worker
+                self.drop(check)
+                return False
+            if time.monotonic() > check.deadline:
+                self.drop(check, DeadlineError("no score within the time allowed"))
+                return False
+            if check.next is None:
+                try:
+                    check.next = next(check.windows, None)
+                except GuardError as error:
+                    self.drop(check, error)
+                    return False
+                except Exception as error:  # noqa: BLE001 - whatever broke, the caller must hear
+                    self.drop(check, _failure(error))
+                    return False
+            if check.next is None:
+                with self.changed:
+                    check.exhausted = True
+                    self.settle(check)
+                return False
+            key, window = check.next
+            if not batch.takes(window):
+                return True
+            batch.add(check, key, window)
+            check.next = None
+            with self.changed:
+                check.in_flight += 1
+                check.served_tokens += len(window.ids)
+
+    def drop(self, check: _Check[Key], error: GuardError | None = None) -> None:
+        with self.changed:
+            check.exhausted = True
+            check.in_flight = 0
+            self.settle(check, error)
+
+    def run_batch(self, batch: _Batch[Key]) -> None:
+        error: GuardError | None = None
+        scores: Sequence[float] = ()
+        try:
+            scores = self.score([window for _, _, window in batch.items])
+            if len(scores) != len(batch.items) or not all(
+                math.isfinite(score) and 0 <= score <= 1 for score in scores
+            ):
+                # A NaN compares false with every threshold: unnoticed, it would let all pass.
+                error = ScorerError("the model returned something that is not a probability")
+        except Exception as caught:  # noqa: BLE001 - whatever the model raised, the caller must hear
+            error = _failure(caught)
+        with self.changed:
+            for place, (check, key, window) in enumerate(batch.items):
+                if error is not None:
+                    check.exhausted = True
+                    self.settle(check, error)
+                    continue
+                check.in_flight -= 1
+                check.scored.append(Scored(key, window.start, window.end, float(scores[place])))
+                if check.exhausted and check.in_flight == 0:
+                    self.settle(check)
+
+
+def _failure(error: BaseException) -> ScorerError:
+    # The type alone: the message of a foreign error may quote the text.
+    failure = ScorerError(f"scoring failed with {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
+
+
+def _stop(queue: _Queue[Key], threads: list[threading.Thread]) -> None:
+    with queue.changed:
+        queue.closed = True
+        left, queue.heap = queue.heap, []
+        queue.changed.notify_all()
+    for _, _, check in left:
+        queue.drop(check, ScorerError("the guard was closed while this text was waiting"))
+    for thread in threads:
+        if thread is not threading.current_thread():
+            thread.join(timeout=5)
+
+
+class MicroBatcher(Generic[Key]):
+    """Runs checks of many callers through one model, from any thread and any event loop.
+
+    Args:
+        score: windows -> probabilities; called from up to `workers` threads at once.
+        workers: number of threads, the scorer's `parallelism`.
+        max_batch_tokens: bound on `longest x count` of one model call.
+        max_waiting_cost: bound on the summed `cost` of everything not answered yet. One check
+            alone is always taken, whatever its cost.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[Sequence[Window]], Sequence[float]],
+        *,
+        workers: int = 1,
+        max_batch_tokens: int = 1024,
+        max_waiting_cost: int = 4_000_000,
+    ) -> None:
+        self._score = score
+        self._workers = workers
+        self._max_batch_tokens = max_batch_tokens
+        self._max_waiting_cost = max_waiting_cost
+        self._start()
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        self._queue: _Queue[Key] = _Queue(self._score, self._max_batch_tokens)
+        self._threads: list[threading.Thread] = []
+        self._stop = weakref.finalize(self, _stop, self._queue, self._threads)
+
+    def submit(
+        self, windows: Iterator[tuple[Key, Window]], *, cost: int, timeout_seconds: float
+    ) -> Future[list[Scored[Key]]]:
+        """Queue one check; its future ends with the scores, in no particular order.
+
+        `cost` is its share of the waiting room (characters, say). Cancelling the future drops
+        what has not been scored yet.
+
+        Raises:
+            QueueFullError: too much is waiting already.
+            ScorerError: the batcher was closed.
+        """
+        if self._pid != os.getpid():  # forked: the threads stayed behind in the parent
+            self._stop.detach()
+            self._start()
+        queue = self._queue
+        future: Future[list[Scored[Key]]] = Future()
+        check = _Check(windows, cost, time.monotonic() + timeout_seconds, future)
+        with queue.changed:
+            if queue.closed:
+                raise ScorerError("the guard is closed")
+            if queue.waiting_cost and queue.waiting_cost + cost > self._max_waiting_cost:
+                raise QueueFullError(
+                    f"{queue.waiting_cost} characters are waiting to be scored and {cost} more "
+                    f"would pass the bound of {self._max_waiting_cost}; try again later"
+                )
+            queue.waiting_cost += cost
+            queue.push(check)
+            if not self._threads:
+                for number in range(self._workers):
+                    thread = threading.Thread(
+                        target=queue.work, name=f"bertguard-{number}", daemon=True
+                    )
+                    self._threads.append(thread)
+                    thread.start()
+            queue.changed.notify()
+        return future
+
+    @property
+    def waiting_cost(self) -> int:
+        """The summed cost of the checks that have no answer yet."""
+        return self._queue.waiting_cost
+
+    def close(self) -> None:
+        """Stop the workers; checks that are still waiting end with a ScorerError."""
+        self._stop()

@@ -1,0 +1,1 @@
+"""The classifier: encoder, pooling, linear head; its checkpoint, tokenizer and backends."""

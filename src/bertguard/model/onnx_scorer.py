@@ -1,0 +1,144 @@
+"""The CPU default: ONNX Runtime with int8 weights. No torch."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertguard.errors import CheckpointError, MissingExtraError
+from bertguard.model.checkpoint import ONNX_INT8, TOKENIZER, Manifest, verified
+from bertguard.model.tokenization import WindowTokenizer
+from bertguard.scoring import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+
+class OnnxScorer:
+    """Scores windows with ONNX Runtime on the CPU.
+
+    Each window goes through the model alone. Dynamic quantisation takes the range of the
+    activations from the whole batch, so in a batch the score of a text would depend on its
+    neighbours and on padding; alone it is always the same, there is no padding to pay for, and
+    short batches on one thread per core are as fast (see `guard bench`).
+
+    Args:
+        session: an `onnxruntime.InferenceSession` that gives logits `(batch, labels)`.
+        tokenizer: cuts texts into windows.
+        manifest: labels, temperature and thresholds.
+        model_id: how verdicts name this model.
+        parallelism: threads that may score at once; one core each.
+    """
+
+    max_batch_tokens = 512
+
+    def __init__(
+        self,
+        session: object,
+        *,
+        tokenizer: WindowTokenizer,
+        manifest: Manifest,
+        model_id: str,
+        parallelism: int,
+    ) -> None:
+        self._session = session
+        self._tokenizer = tokenizer
+        self._manifest = manifest
+        self._inputs = {node.name for node in session.get_inputs()}  # type: ignore[attr-defined]  # onnxruntime is untyped
+        self._temperature = [manifest.temperature["prompt"], manifest.temperature["data"]]
+        self.model_id = model_id
+        self.parallelism = parallelism
+
+    @classmethod
+    def load(
+        cls,
+        directory: Path,
+        manifest: Manifest,
+        *,
+        file: str = ONNX_INT8,
+        parallelism: int | None = None,
+    ) -> OnnxScorer:
+        """Load `file` of a checkpoint directory.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or no ONNX model.
+            MissingExtraError: onnxruntime is not installed.
+        """
+        path = verified(directory, file, manifest) if file == ONNX_INT8 else directory / file
+        tokenizer = WindowTokenizer.from_file(
+            verified(directory, TOKENIZER, manifest),
+            cls_id=manifest.cls_id,
+            sep_id=manifest.sep_id,
+            window_tokens=manifest.window_tokens,
+            overlap_tokens=manifest.overlap_tokens,
+        )
+        return cls(
+            open_session(path),
+            tokenizer=tokenizer,
+            manifest=manifest,
+            model_id=f"{manifest.name}/onnx-int8" if file == ONNX_INT8 else f"{manifest.name}/onnx",
+            parallelism=parallelism or usable_cores(),
+        )
+
+    @property
+    def thresholds(self) -> Mapping[str, tuple[float, float]]:
+        """Channel name -> (flag_at, block_at)."""
+        return self._manifest.thresholds
+
+    def windows(self, text: str, channel: str) -> Iterator[Window]:
+        """Overlapping windows that cover every token of `text`."""
+        return self._tokenizer.windows(text, channel)
+
+    def score(self, windows: Sequence[Window]) -> Sequence[float]:
+        """P(injection) of each window."""
+        scores = []
+        for window in windows:
+            logits = self._logits(window)[0] / self._temperature[window.channel]
+            shifted = np.exp(logits - logits.max())
+            scores.append(float(shifted[self._manifest.injection_index] / shifted.sum()))
+        return scores
+
+    def _logits(self, window: Window) -> NDArray[np.float32]:
+        ids = np.asarray([window.ids], dtype=np.int64)
+        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        if "token_type_ids" in self._inputs:
+            feed["token_type_ids"] = np.full_like(ids, window.channel)
+        return self._session.run(None, feed)[0]  # type: ignore[attr-defined,no-any-return]  # onnxruntime is untyped
+
+
+def open_session(path: Path) -> object:
+    """An ONNX Runtime session of one thread per call; calls from several threads run at once.
+
+    Raises:
+        CheckpointError: the file is no ONNX model that this ONNX Runtime can run.
+        MissingExtraError: onnxruntime is not installed.
+    """
+    try:
+        import onnxruntime as ort
+    except ImportError as error:
+        raise MissingExtraError('backend="onnx"', "onnxruntime") from error
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    # Windows have many lengths; a memory pattern per length would only fill memory.
+    options.enable_mem_pattern = False
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])  # type: ignore[no-any-return]  # onnxruntime is untyped
+    except Exception as error:  # onnxruntime's errors share no public base class
+        raise CheckpointError(
+            f"{path}: ONNX Runtime cannot load it ({type(error).__name__}); the file is damaged, "
+            "or from a newer version"
+        ) from error
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, at most 8: beyond that memory is the limit."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(cores or 1, 8))

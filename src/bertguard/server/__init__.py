@@ -1,0 +1,1 @@
+"""`guard serve`: the scoring API and a gateway in front of an LLM."""

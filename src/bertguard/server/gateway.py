@@ -1,0 +1,299 @@
+"""A reverse proxy to an LLM: bytes in, bytes out, nothing held back.
+
+One request: the target and the headers are passed on as they came (RFC 9110 section 7.6.1 names
+those that end at each hop), the body as it comes, the response as it comes. Nothing is decoded,
+followed, retried or remembered. What was scored in front of the gateway is what the LLM gets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import httpx
+
+from bertguard.errors import ConfigurationError
+from bertguard.wire.request import dialect_of
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+__all__ = ["Gateway"]
+
+_logger = logging.getLogger("bertguard.gateway")
+
+_Headers = list[tuple[bytes, bytes]]
+
+# RFC 9110 section 7.6.1 and, for the two about proxies and for trailers, RFC 2616 section 13.5.1.
+_HOP_BY_HOP = frozenset(
+    {
+        b"connection",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+    }
+)
+# Written anew for the next hop. `Expect` was met when the body was read (RFC 9110 section 10.1.1).
+_REWRITTEN = frozenset({b"host", b"content-length", b"expect"})
+
+
+class Gateway:
+    """An ASGI application that answers with what another server answers.
+
+    Args:
+        upstream: `http://` or `https://` URL; its path is put before every request's path, so for
+            an LLM at `https://host/v1/chat/completions` it is `https://host`.
+        connect_timeout_seconds: for one connection to the upstream, TLS included.
+        read_timeout_seconds: the longest silence of the upstream. LLMs are silent while they
+            think: the OpenAI SDK waits 600 seconds as well.
+
+    Raises:
+        ConfigurationError: `upstream` is no such URL, or a timeout is not above 0.
+    """
+
+    def __init__(
+        self,
+        upstream: str,
+        *,
+        connect_timeout_seconds: float = 10.0,
+        read_timeout_seconds: float = 600.0,
+    ) -> None:
+        for name, value in (
+            ("connect_timeout_seconds", connect_timeout_seconds),
+            ("read_timeout_seconds", read_timeout_seconds),
+        ):
+            if not value > 0:
+                raise ConfigurationError(f"{name}={value!r} gives no time; use more than 0")
+        self._url = _upstream_url(upstream)
+        self._timeout = httpx.Timeout(
+            connect=connect_timeout_seconds,
+            read=read_timeout_seconds,
+            write=read_timeout_seconds,
+            pool=None,
+        )
+        # A transport and no client: a client would follow, remember cookies, add headers of its
+        # own and read proxies from the environment. Streams hold their connection for minutes, so
+        # their number is bounded by the server in front, not here.
+        self._transport = httpx.AsyncHTTPTransport(
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=64)
+        )
+        # Names this gateway in `Via`, so that it knows its own requests when they come back.
+        self._pseudonym = f"bertguard-{secrets.token_hex(4)}"
+
+    async def aclose(self) -> None:
+        """Close the connections to the upstream."""
+        await self._transport.aclose()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()
+            # Before the handshake this is a 403: there is no WebSocket behind the gateway.
+            await send({"type": "websocket.close", "code": 1003})
+            return
+        if scope["type"] != "http":
+            raise RuntimeError(f"the gateway cannot serve the ASGI scope {scope['type']!r}")
+        target = self._target(scope)
+        if target is None:
+            await _answer(send, scope, 400, "bad_target", "the request target is not a path")
+        elif any(
+            name == b"via" and self._pseudonym.encode() in value for name, value in scope["headers"]
+        ):
+            await _answer(
+                send, scope, 508, "loop", "the upstream of this gateway is the gateway itself"
+            )
+        else:
+            await self._exchange(scope, target, receive, send)
+
+    async def _exchange(self, scope: Scope, target: bytes, receive: Receive, send: Send) -> None:
+        """Forward, and stop as soon as the client has gone."""
+        body = _Body(receive)
+        if not await body.begin():
+            return
+        request = httpx.Request(
+            scope["method"],
+            self._url,
+            headers=self._request_headers(scope, body),
+            content=body.content,
+            extensions={"target": target, "timeout": self._timeout.as_dict()},
+        )
+        forwarding = asyncio.ensure_future(self._forward(request, scope, send))
+        watching = asyncio.ensure_future(body.client_left())
+        try:
+            await asyncio.wait({forwarding, watching}, return_when=asyncio.FIRST_COMPLETED)
+            if forwarding.done():
+                forwarding.result()
+        finally:
+            for task in (forwarding, watching):
+                task.cancel()
+            # Cancelling closes the upstream's connection; that takes a few steps of the loop.
+            await asyncio.wait({forwarding, watching})
+
+    async def _forward(self, request: httpx.Request, scope: Scope, send: Send) -> None:
+        try:
+            response = await self._transport.handle_async_request(request)
+        except _ClientLeftError:
+            return
+        except httpx.TransportError as error:
+            await _failed(send, scope, error)
+            return
+        headers = [(name.lower(), value) for name, value in _end_to_end(response.headers.raw)]
+        try:
+            await send(
+                {
+                    "type": "http.response.start",
+                    "status": response.status_code,
+                    "headers": headers,
+                }
+            )
+            async for chunk in response.aiter_raw():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        except httpx.TransportError as error:
+            # The response stays without its end: the server then cuts the connection, and the
+            # client sees that something is missing. A clean end here would be a lie.
+            _logger.warning("the upstream broke off its response: %s", type(error).__name__)
+            return
+        finally:
+            await response.aclose()
+        await send({"type": "http.response.body", "body": b""})
+
+    def _target(self, scope: Scope) -> bytes | None:
+        """Path and query as they stood in the request line, behind the upstream's own path."""
+        raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
+        root = quote(scope.get("root_path", "")).encode("ascii")
+        if root and raw.startswith(root + b"/"):
+            raw = raw[len(root) :]
+        if not raw.startswith(b"/"):
+            return None
+        query: bytes = scope.get("query_string", b"")
+        prefix = self._url.raw_path.rstrip(b"/")
+        return prefix + raw + (b"?" + query if query else b"")
+
+    def _request_headers(self, scope: Scope, body: _Body) -> _Headers:
+        headers = [(n, v) for n, v in _end_to_end(scope["headers"]) if n not in _REWRITTEN]
+        via = f"{scope.get('http_version', '1.1')} {self._pseudonym}"
+        headers.append((b"via", via.encode("ascii")))
+        length = body.length(scope["headers"])
+        if length is not None:
+            headers.append((b"content-length", length))
+        return headers
+
+
+class _ClientLeftError(Exception):
+    """The client went away before its body was complete."""
+
+
+class _Body:
+    """A request body on its way through, and the word that its client has left."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._first: Message = {}
+        self._complete = asyncio.Event()
+
+    async def begin(self) -> bool:
+        """Wait for the first piece; False where the client left before it."""
+        self._first = await self._receive()
+        if self._first["type"] == "http.disconnect":
+            return False
+        if not self._first.get("more_body", False):
+            self._complete.set()
+        return True
+
+    @property
+    def content(self) -> bytes | AsyncIterator[bytes]:
+        """All of it where it came in one piece (behind the middleware always), else the pieces."""
+        if self._complete.is_set():
+            return bytes(self._first.get("body", b""))
+        return self._pieces()
+
+    def length(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+        """`Content-Length` for the next hop; None leaves the body chunked or absent."""
+        claimed = next((value for name, value in headers if name == b"content-length"), None)
+        if not self._complete.is_set():
+            # The server in front holds the client to what it claimed.
+            return claimed
+        length = len(self._first.get("body", b""))
+        return b"%d" % length if length or claimed is not None else None
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        message = self._first
+        while True:
+            if message["type"] == "http.disconnect":
+                raise _ClientLeftError
+            if message.get("body"):
+                yield message["body"]
+            if not message.get("more_body", False):
+                break
+            message = await self._receive()
+        self._complete.set()
+
+    async def client_left(self) -> None:
+        """Return when the client has gone; until the body is complete, its reader would notice."""
+        await self._complete.wait()
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+
+def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
+    """Headers without those that concern one connection alone (RFC 9110 section 7.6.1)."""
+    headers = list(headers)
+    dropped = set(_HOP_BY_HOP)
+    for name, value in headers:
+        if name.lower() == b"connection":
+            dropped.update(option.strip().lower() for option in value.split(b","))
+    return [(name, value) for name, value in headers if name.lower() not in dropped]
+
+
+def _upstream_url(upstream: str) -> httpx.URL:
+    expected = "expected something like https://api.openai.com or http://127.0.0.1:11434"
+    try:
+        url = httpx.URL(upstream)
+    except httpx.InvalidURL as error:
+        raise ConfigurationError(f"upstream is not a URL ({error}); {expected}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ConfigurationError(f"upstream has no http(s) scheme or no host; {expected}")
+    if url.userinfo or url.query or url.fragment:
+        # Not repeated in the message: this is where people put secrets.
+        raise ConfigurationError(
+            "upstream holds a user, a query or a fragment; give scheme, host and path alone and "
+            "send credentials in the requests' headers, which are passed on"
+        )
+    return url
+
+
+async def _failed(send: Send, scope: Scope, error: httpx.TransportError) -> None:
+    status, code, what = 502, "upstream_unreachable", "could not be reached"
+    if isinstance(error, httpx.TimeoutException):
+        status, code, what = 504, "upstream_timeout", "did not answer in time"
+    # The type alone: messages of transport errors name hosts and addresses.
+    _logger.warning("the upstream %s: %s", what, type(error).__name__)
+    message = f"the LLM behind this gateway {what} ({type(error).__name__}); try again later"
+    await _answer(send, scope, status, code, message)
+
+
+async def _answer(send: Send, scope: Scope, status: int, code: str, message: str) -> None:
+    """An error of the gateway itself, in the shape that the dialect's SDK reads."""
+    if dialect_of(scope["path"]).startswith("anthropic"):
+        document: dict[str, object] = {
+            "type": "error",
+            "error": {"type": "api_error", "message": message},
+        }
+    else:
+        document = {"error": {"message": message, "type": "api_error", "param": None, "code": code}}
+    body = json.dumps(document).encode("ascii")
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})

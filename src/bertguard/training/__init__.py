@@ -1,0 +1,1 @@
+"""Training the classifier: data, the four-step loop, calibration, evaluation. Needs torch."""

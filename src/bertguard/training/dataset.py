@@ -1,0 +1,276 @@
+"""Labelled files -> examples -> splits -> batches bounded by tokens."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bertguard.errors import DataError, MissingExtraError
+
+_CHANNELS = ("prompt", "data")
+_LABELS = {
+    "0": 0, "1": 1, "benign": 0, "injection": 1, "false": 0, "true": 1, "safe": 0,
+    "jailbreak": 1, "attack": 1, "malicious": 1,
+}  # fmt: skip
+_SPACE = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One labelled text: label 1 is an injection, 0 is benign."""
+
+    text: str
+    label: int
+    channel: str = "prompt"
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Keep only rows whose `column` equals `value`, compared as lower-case text."""
+
+    column: str
+    value: str
+
+    @classmethod
+    def parse(cls, expression: str) -> Where:
+        """Read `column=value`.
+
+        Raises:
+            DataError: there is no "=" in it.
+        """
+        column, equals, value = expression.partition("=")
+        if not equals or not column.strip():
+            raise DataError(f"--where {expression!r}: expected COLUMN=VALUE, e.g. ship=true")
+        return cls(column.strip(), value.strip().lower())
+
+    def keeps(self, row: Mapping[str, object]) -> bool:
+        """True for a row without the column: a file that does not know it is taken whole."""
+        return self.column not in row or str(row[self.column]).strip().lower() == self.value
+
+
+def read_examples(places: Sequence[str], *, where: Where | None = None) -> list[Example]:
+    """Every example of the given files (JSONL, CSV, Parquet) and `hf:<dataset>` names.
+
+    Columns: `text`, `label` (0/1, benign/injection), optional `channel` (prompt/data) and `source`
+    (default: the file's name).
+
+    Raises:
+        DataError: a file cannot be read, or a row is bad; the message names file and line.
+    """
+    examples = []
+    for place in places:
+        default_source = place if place.startswith("hf:") else Path(place).stem
+        rows = _rows(place)
+        for line, row in rows:
+            if where is None or where.keeps(row):
+                examples.append(_example(row, f"{place}:{line}", default_source))
+    if not examples:
+        raise DataError(f"{', '.join(places)}: no rows to learn from")
+    return examples
+
+
+def _rows(place: str) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """(line or row number, row) of one file; the first line is 1."""
+    if place.startswith("hf:"):
+        yield from _hub_rows(place.removeprefix("hf:"))
+        return
+    file = Path(place)
+    reader = {
+        ".jsonl": _jsonl_rows,
+        ".ndjson": _jsonl_rows,
+        ".csv": _csv_rows,
+        ".parquet": _parquet_rows,
+    }.get(file.suffix.lower())
+    if reader is None:
+        raise DataError(f"{file}: unknown kind of file; use .jsonl, .csv, .parquet or hf:<dataset>")
+    try:
+        yield from reader(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{file}: cannot be read ({type(error).__name__}: {error})") from error
+
+
+def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    with file.open(encoding="utf-8-sig") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{file}:{number}: not a JSON object ({error})") from error
+            if not isinstance(row, dict):
+                raise DataError(
+                    f"{file}:{number}: found {type(row).__name__}, expected a JSON object"
+                )
+            yield number, row
+
+
+def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    # A document in a cell may be long; the csv module stops at 128 KiB by default.
+    csv.field_size_limit(2**31 - 1)
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, strict=True)
+        try:
+            for row in reader:
+                if None in row or None in row.values():
+                    raise DataError(
+                        f"{file}:{reader.line_num}: the row does not have the "
+                        f"{len(reader.fieldnames or ())} columns of the header"
+                    )
+                yield reader.line_num, row
+        except csv.Error as error:
+            raise DataError(f"{file}:{reader.line_num}: {error}") from error
+
+
+def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError as error:
+        raise MissingExtraError("Parquet files", "train") from error
+    try:
+        with pq.ParquetFile(file) as table:
+            number = 0
+            for batch in table.iter_batches(batch_size=4096):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except pa.ArrowException as error:
+        raise DataError(f"{file}: not a Parquet file ({error})") from error
+
+
+def _hub_rows(name: str) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Rows of a dataset by hub id or local folder: `owner/name`, `owner/name:split`."""
+    try:
+        import datasets
+    except ImportError as error:
+        raise MissingExtraError("hf:<dataset>", "train") from error
+    path, _, split = name.partition(":")
+    try:
+        rows = datasets.load_dataset(path, split=split or "train")
+    except Exception as error:  # the library raises many kinds
+        raise DataError(
+            f"hf:{name}: datasets could not load it ({type(error).__name__}: {error})"
+        ) from error
+    yield from enumerate(rows, start=1)
+
+
+def _example(row: Mapping[str, object], place: str, default_source: str) -> Example:
+    text = row.get("text")
+    if not isinstance(text, str) or not text.strip():
+        found = "nothing" if text is None or text == "" else type(text).__name__
+        raise DataError(f'{place}: "text" holds {found}, expected a text that is not blank')
+    raw = row.get("label")
+    label = _LABELS.get(str(raw).strip().lower().removesuffix(".0"))
+    if label is None:
+        raise DataError(f'{place}: "label" is {raw!r}, expected 0 or benign, 1 or injection')
+    channel = row.get("channel") or "prompt"
+    if channel not in _CHANNELS:
+        raise DataError(f'{place}: "channel" is {channel!r}, expected "prompt" or "data"')
+    source = row.get("source") or default_source
+    return Example(text, label, str(channel), str(source))
+
+
+def data_hash(examples: Iterable[Example]) -> str:
+    """SHA-256 over the examples in order: what a model card names as its training data."""
+    digest = hashlib.sha256()
+    for example in examples:
+        for part in (example.text, str(example.label), example.channel, example.source):
+            digest.update(part.encode("utf-8", "surrogatepass"))
+            digest.update(b"\x00")
+    return digest.hexdigest()
+
+
+def split_examples(
+    examples: Sequence[Example],
+    *,
+    validation_share: float = 0.1,
+    validation_sources: Sequence[str] = (),
+) -> tuple[list[Example], list[Example]]:
+    """(training, validation).
+
+    With `validation_sources` these sources are validation, whole, and nothing else is: the honest
+    split, since rows of one source resemble each other. Otherwise a text goes to validation by the
+    hash of its normalised form, so that copies stay on one side and a rerun splits alike.
+
+    Raises:
+        DataError: a named source is not in the data, or one side would be empty.
+    """
+    training: list[Example] = []
+    validation: list[Example] = []
+    missing = set(validation_sources) - {example.source for example in examples}
+    if missing:
+        raise DataError(f"no rows of the validation sources {', '.join(sorted(missing))}")
+    for example in examples:
+        held_out = (
+            example.source in validation_sources
+            if validation_sources
+            else _share(example.text) < validation_share
+        )
+        (validation if held_out else training).append(example)
+    if not training or not validation:
+        raise DataError(
+            f"{len(training)} training and {len(validation)} validation rows; both need some: "
+            "give more rows, or another validation share"
+        )
+    return training, validation
+
+
+def _share(text: str) -> float:
+    """A number in [0, 1) that depends on the text alone, whatever its case and spacing."""
+    normalised = _SPACE.sub(" ", text).strip().casefold()
+    digest = hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def cap_per_source(
+    examples: Sequence[Example], *, most: int | None, seed: int
+) -> list[Example]:
+    """At most `most` rows per source, label and channel, drawn by seed: no source drowns others."""
+    if most is None:
+        return list(examples)
+    groups: dict[tuple[str, int, str], list[int]] = {}
+    for place, example in enumerate(examples):
+        groups.setdefault((example.source, example.label, example.channel), []).append(place)
+    kept: list[int] = []
+    for key, places in sorted(groups.items()):
+        chosen = places
+        if len(places) > most:
+            chosen = random.Random(f"{seed}:{key}").sample(places, most)
+        kept += chosen
+    return [examples[place] for place in sorted(kept)]
+
+
+def token_budget_batches(
+    lengths: Sequence[int], *, max_tokens: int, seed: int
+) -> list[list[int]]:
+    """Item numbers in batches whose `longest x count` is at most `max_tokens`.
+
+    Items are shuffled, sorted by length within buckets of many batches, cut, and the batches
+    shuffled: little padding, and still another order every epoch. An item longer than the budget
+    is a batch of its own.
+    """
+    rng = random.Random(seed)
+    order = list(range(len(lengths)))
+    rng.shuffle(order)
+    bucket = max(1, 64 * max_tokens // (1 + sum(lengths) // max(1, len(lengths))))
+    batches: list[list[int]] = []
+    for first in range(0, len(order), bucket):
+        batch: list[int] = []
+        for item in sorted(order[first : first + bucket], key=lambda place: lengths[place]):
+            # Sorted: the newest item is the longest.
+            if batch and lengths[item] * (len(batch) + 1) > max_tokens:
+                batches.append(batch)
+                batch = []
+            batch.append(item)
+        if batch:
+            batches.append(batch)
+    rng.shuffle(batches)
+    return batches

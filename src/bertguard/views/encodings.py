@@ -1,0 +1,307 @@
+"""Spans of a text that decode into language: base64, base32, hex, escapes, URL, Morse, rot13.
+
+Each reader finds candidates in linear time and yields edits for those that read as language once
+decoded (or as one more encoding of it); noise such as hashes, keys and identifiers yields nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator
+from urllib.parse import unquote_plus
+
+from bertguard.views.language import Text, reads_as_language, rot13, rotated_words, segmented, words
+from bertguard.views.offsets import Edit
+
+MAX_SPAN_BYTES = 8192
+# Characters of an encoded span that may decode into that many bytes.
+_MAX_RUN = {"hex": 2 * MAX_SPAN_BYTES, "base32": MAX_SPAN_BYTES // 5 * 8, "base64": 10920}
+# A span this short must decode into common words and nothing else.
+_SHORT = 16
+_SHORT_HEX = 12
+
+_RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{8,}+={0,6}")
+# MIME and PEM wrap at 64 or 76 characters.
+_WRAPPED = re.compile(
+    r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40,76}+(?:\r?\n[A-Za-z0-9+/]{1,76}+)++={0,2}"
+)
+# What eight and more ASCII letters begin with in hex, base64 or base32.
+_SHORT_SIGN = re.compile(
+    r"[2-7][0-9a-fA-F][2-7][0-9a-fA-F]"
+    r"|[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589]|[E-PA-D][A-Z2-7]{7}"
+)
+_HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
+_BASE32 = re.compile(r"(?:[A-Z2-7]+|[a-z2-7]+)=*")
+# Six groups and more of base64 that can only come from ASCII letters, wherever they begin.
+_BASE64_ASCII = re.compile(
+    r"(?:[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/]){6,}+[A-Za-z0-9]{0,3}"
+)
+_PIECE = re.compile(r"[A-Za-z0-9]{8,}+")
+# Hex in groups: "69 67 6e", "6967:6e6f".
+_HEX_GROUPS = re.compile(
+    r"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{2})++(?![0-9A-Za-z])"
+    r"(?:[\s,:;-]{1,2}(?:[0-9a-fA-F]{2})++(?![0-9A-Za-z]))++"
+)
+# "0x69,0x67" and "\x69\x67".
+_HEX_PREFIXED = re.compile(
+    r"(?:0x|\\x)[0-9a-fA-F]{2}(?:[\s,:;-]{0,2}(?:0x|\\x)[0-9a-fA-F]{2}){5,}+"
+)
+_HEX_NOISE = re.compile(r"0x|\\x|[\s,:;-]")
+_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\u\{[0-9a-fA-F]{1,6}\})+")
+_ESCAPE = re.compile(r"\\[ux]\{?([0-9a-fA-F]+)\}?")
+_URL_TOKEN = re.compile(r"[^\s<>\"'`]+")
+_URL_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
+_NEEDLESS = re.compile(r"%(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
+_MORSE = re.compile(
+    r"(?<![\w.\-·•−–—])[.\-·•−–—_]{1,7}(?:[ \t/|]{1,7}+[.\-·•−–—_]{1,7}(?![.\-·•−–—_])){4,}+"
+)
+_MORSE_MARKS = str.maketrans("·•−–—_", "..----")
+# Every word of Morse but the shortest holds a letter with both marks.
+_MORSE_PAIRS = [".-", "-.", "._", "_."]
+_MORSE_PAIRS += [a + b for x in ".·•" for y in "-−–—_" for a, b in ((x, y), (y, x))]
+_MORSE_GAP = re.compile(r"\s*[/|]\s*|\s{2,}")
+# Source: ITU-R M.1677-1.
+_MORSE_LETTERS = {
+    ".-": "a", "-...": "b", "-.-.": "c", "-..": "d", ".": "e", "..-.": "f", "--.": "g",
+    "....": "h", "..": "i", ".---": "j", "-.-": "k", ".-..": "l", "--": "m", "-.": "n", "---": "o",
+    ".--.": "p", "--.-": "q", ".-.": "r", "...": "s", "-": "t", "..-": "u", "...-": "v",
+    ".--": "w", "-..-": "x", "-.--": "y", "--..": "z", "-----": "0", ".----": "1", "..---": "2",
+    "...--": "3", "....-": "4", ".....": "5", "-....": "6", "--...": "7", "---..": "8",
+    "----.": "9",
+}  # fmt: skip
+_MORSE_LETTERS |= {".-.-.-": ".", "--..--": ",", "..--..": "?", "-.-.--": "!", "-..-.": "/"}
+_MORSE_LETTERS |= {".----.": "'", "-....-": "-", "---...": ":", ".--.-.": "@", "-...-": "="}
+_NO_CONTROL = bytes({*b"\t\n\r", *range(32, 127), *range(128, 256)})
+_ROT13_WORD = re.compile(r"[A-Za-z]+")
+
+
+def decoded(source: Text, depth: int = 1) -> list[Edit]:
+    """Every span that decodes into language, in order and without overlaps.
+
+    With `depth` 1 a span also counts where what it decodes into holds such a span itself.
+    """
+    text = source.string
+    found: list[Edit] = []
+    for reader in (_runs, _escapes, _url, _morse):
+        found += reader(text, depth)
+    found += _grouped_hex(source, depth)
+    found += _rot13(source)
+    edits: list[Edit] = []
+    for edit in sorted(found, key=lambda e: (e.start, -e.end)):
+        if not edits or edit.start >= edits[-1].end:
+            edits.append(edit)
+    return edits
+
+
+def _accepted(text: str | None, depth: int, *, short: bool = False) -> bool:
+    if not text:
+        return False
+    if short:
+        return text.isascii() and text.isprintable() and _all_common(text)
+    if reads_as_language(text):
+        return True
+    plain = text.isascii() and text.isprintable()
+    return depth > 0 and plain and len(text) >= _SHORT and bool(decoded(Text(text), depth - 1))
+
+
+def _all_common(text: str) -> bool:
+    found = text.lower().split()
+    return bool(found) and max(map(len, found)) > 3 and all(word in words() for word in found)
+
+
+def _text(raw: bytes) -> str | None:
+    """Bytes as UTF-8, or UTF-16 where every second one is zero; None for anything else.
+
+    A few foreign bytes in a long text are left out: they would be a cheap way to hide the rest.
+    """
+    if len(raw) > 3 and not any(raw[1:40:2]):
+        return raw.decode("utf-16-le", "ignore")
+    controls = raw.translate(None, _NO_CONTROL)
+    if not controls:
+        try:
+            return raw.decode("utf-8")
+        except UnicodeDecodeError:
+            pass
+    if len(raw) < _SHORT or len(controls) > 0.1 * len(raw):
+        return None
+    kept = raw.translate(None, controls).decode("utf-8", "ignore")
+    return kept if len(kept.encode()) >= 0.85 * len(raw) else None
+
+
+def _runs(text: str, depth: int) -> Iterator[Edit]:
+    for match in _WRAPPED.finditer(text) if "\n" in text else ():
+        joined = "".join(match[0].split())
+        for kind, plain, used in _readings(joined, depth):
+            cut = used < len(joined)
+            end = match.start() + used if cut else match.end()
+            yield Edit(match.start(), end, plain, kind, cut=cut)
+    for match in _RUN.finditer(text):
+        run = match[0]
+        if run.isalpha() and run[1:].islower():
+            continue  # a plain word
+        if len(run) < _SHORT and not _SHORT_SIGN.match(run):
+            continue
+        found = False
+        for kind, plain, used in _readings(run, depth):
+            found = True
+            at = match.start()
+            yield Edit(at, at + used, plain, kind, cut=used < len(run))
+        if not found and len(run) > _SHORT:
+            yield from _inside_run(run, match.start(), depth)
+
+
+def _inside_run(run: str, start: int, depth: int) -> Iterator[Edit]:
+    """Encoded spans with a path, a key or other letters in the same run: "com/aWdub3Jl…"."""
+    pieces = _PIECE.finditer(run) if not run.rstrip("=").isalnum() else _BASE64_ASCII.finditer(run)
+    for piece in pieces:
+        if not piece[0].isalpha() or not piece[0][1:].islower():
+            for kind, plain, used in _readings(piece[0], depth):
+                at = start + piece.start()
+                yield Edit(at, at + used, plain, kind, cut=used < len(piece[0]))
+
+
+def _readings(run: str, depth: int) -> Iterator[tuple[str, str, int]]:
+    """(kind, text, characters used) of the first encoding in which a run reads as language."""
+    for kind, decode in (("hex", _from_hex), ("base32", _from_base32), ("base64", _from_base64)):
+        head = run[: _MAX_RUN[kind]]
+        raw = decode(head)
+        if raw is None:
+            continue
+        plain = _text(raw)
+        if _accepted(plain, depth, short=len(head) < _SHORT):
+            yield kind, plain or "", len(head)
+            return
+
+
+def _from_hex(run: str) -> bytes | None:
+    return bytes.fromhex(run) if _HEX.fullmatch(run) else None
+
+
+def _from_base32(run: str) -> bytes | None:
+    if not _BASE32.fullmatch(run):
+        return None
+    digits = run.rstrip("=").upper()
+    # One, three and six characters left over carry no whole byte.
+    digits = digits[: len(digits) - {1: 1, 3: 1, 6: 1}.get(len(digits) % 8, 0)]
+    try:
+        return base64.b32decode(digits + "=" * (-len(digits) % 8))
+    except binascii.Error:
+        return None
+
+
+def _from_base64(run: str) -> bytes | None:
+    digits = run.rstrip("=").replace("-", "+").replace("_", "/")
+    digits = digits[: len(digits) - (len(digits) % 4 == 1)]
+    try:
+        return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
+    except binascii.Error:
+        return None
+
+
+def _grouped_hex(source: Text, depth: int) -> Iterator[Edit]:
+    text = source.string
+    matches: list[re.Match[str]] = []
+    # Cheaper than the search: groups of two, four or eight with figures in them are words.
+    if sum(1 for word in source.words if len(word) in (2, 4, 8) and not word.isalpha()) > 2:
+        matches += _HEX_GROUPS.finditer(text)
+    if "0x" in text or "\\x" in text:
+        matches += _HEX_PREFIXED.finditer(text)
+    for match in matches:
+        digits = _HEX_NOISE.sub("", match[0])
+        if len(digits) < _SHORT_HEX:
+            continue
+        raw = _from_hex(digits[: len(digits) // 2 * 2][: 2 * MAX_SPAN_BYTES])
+        cut = len(digits) > 2 * MAX_SPAN_BYTES
+        plain = _text(raw) if raw else None
+        if _accepted(plain, depth, short=len(digits) < _SHORT):
+            yield Edit(match.start(), match.end(), plain or "", "hex", cut=cut)
+
+
+def _escapes(text: str, depth: int) -> Iterator[Edit]:
+    if "\\u" not in text and "\\x" not in text:
+        return
+    found = []
+    needless = 0
+    for match in _ESCAPES.finditer(text):
+        plain = _unescape(match[0])
+        needless += sum(1 for c in plain if c.isascii() and c.isalnum())
+        found.append(Edit(match.start(), match.end(), plain, "escapes"))
+    letters = sum(1 for edit in found for c in edit.text if c.isalpha())
+    # Nobody escapes ASCII letters without a reason; other letters are escaped by JSON writers.
+    if needless >= 4 or letters >= 12:
+        yield from (edit for edit in found if edit.text.isprintable())
+
+
+def _unescape(run: str) -> str:
+    points = (int(digits, 16) for digits in _ESCAPE.findall(run))
+    text = "".join(chr(point) for point in points if point <= 0x10FFFF)
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _url(text: str, depth: int) -> Iterator[Edit]:
+    if "%" not in text:
+        return
+    for match in _URL_TOKEN.finditer(text):
+        token = match[0]
+        escapes = len(_URL_ESCAPE.findall(token)) if "%" in token else 0
+        if escapes < 2:
+            continue
+        plain = unquote_plus(token, errors="replace")
+        if "\ufffd" in plain:
+            continue
+        letters = sum(map(str.isalpha, plain))
+        needless = letters >= 4 and len(_NEEDLESS.findall(token)) >= 4
+        # The query of an ordinary link holds escapes too; a sentence has several words.
+        foreign = sum(1 for character in plain if character > "\x7f")
+        sentence = escapes >= 3 and (len(plain.split()) > 3 or foreign >= 8)
+        if needless or (sentence and _accepted(plain, depth)):
+            yield Edit(match.start(), match.end(), plain, "url")
+
+
+def _morse(text: str, depth: int) -> Iterator[Edit]:
+    if not any(pair in text for pair in _MORSE_PAIRS[: 4 if text.isascii() else None]):
+        return
+    for match in _MORSE.finditer(text):
+        signs = match[0].translate(_MORSE_MARKS)
+        groups = [group.split() for group in _MORSE_GAP.split(signs)]
+        codes = sum(map(len, groups))
+        found = ["".join(_MORSE_LETTERS.get(code, "") for code in group) for group in groups]
+        plain = " ".join(filter(None, found))
+        if sum(map(len, found)) < 0.9 * codes:
+            continue
+        if len(found) < 3 and segmented(plain.replace(" ", "")[:400])[1] >= 0.6:
+            plain = " ".join(segmented(plain.replace(" ", ""))[0])
+        if _accepted(plain, depth):
+            yield Edit(match.start(), match.end(), plain, "morse")
+
+
+def _rot13(source: Text) -> Iterator[Edit]:
+    """Runs of words in which three common words and more stand thirteen letters on."""
+    seen = rotated_words() & source.words
+    if len(seen) < 3 or max(map(len, seen)) < 5:
+        return
+    text = source.string
+    matches = list(_ROT13_WORD.finditer(text))
+    is_hit = [m[0].lower() in rotated_words() and m[0].lower() not in words() for m in matches]
+    index = 0
+    while index < len(matches):
+        if not is_hit[index]:
+            index += 1
+            continue
+        last, hits, at = index, 1, index + 1
+        while at < len(matches) and at - last <= 4:
+            if is_hit[at]:
+                last, hits = at, hits + 1
+            at += 1
+        first = index
+        index = last + 1
+        # Words on both sides that are no common words belong to it.
+        while first > 0 and matches[first - 1][0].lower() not in words() and hits > 2:
+            first -= 1
+        while last + 1 < len(matches) and matches[last + 1][0].lower() not in words() and hits > 2:
+            last += 1
+        start, end = matches[first].start(), matches[last].end()
+        if hits >= 3 and hits >= 0.25 * (last - first + 1):
+            yield Edit(start, end, rot13(text[start:end]), "rot13")

@@ -1,0 +1,186 @@
+"""Words that a tokenizer would miss: spaced apart, in leetspeak, with a letter before them."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from bertguard.views.characters import skeleton
+from bertguard.views.language import (
+    Text,
+    as_letters,
+    forms,
+    known,
+    naturally_prefixed,
+    respelled,
+    segmented,
+    words,
+)
+from bertguard.views.offsets import NEAR, Edit, is_near
+
+_LETTER = "A-Za-z0-9@$!\u00c0-\u024f\u0370-\u052f"
+# Single letters with one and the same kind of thing between them; no ordinary word inside.
+_SPACED = re.compile(
+    rf"(?<![{_LETTER}])[{_LETTER}](?:[^{_LETTER}]{{1,8}}+[{_LETTER}](?![{_LETTER}])){{2,}}+"
+)
+_SPACED_SIGN = re.compile(
+    rf"(?<![{_LETTER}])[{_LETTER}](?:[^{_LETTER}]{{1,8}}+[{_LETTER}](?![{_LETTER}])){{3,}}+"
+)
+_PAIR = re.compile(rf"([{_LETTER}])([^{_LETTER}]*)")
+_LONGEST_WORD = 20
+_LEET_WORD = re.compile(r"[A-Za-z0-9@$!|+]+")
+_LEET_SHAPE = re.compile(
+    r"[A-Za-z][013457@$!|]+[A-Za-z]|^[013457@$!|]{1,2}[A-Za-z]{4}|[A-Za-z]{4}[013457@$]$"
+)
+# Two consonants with which no English word begins.
+_NO_ONSET = re.compile(
+    r"(?!bl|br|ch|cl|cr|dr|dw|fl|fr|gh|gl|gn|gr|kn|kr|mc|ph|pl|pn|pr|ps|rh|sc|sh|sk|sl|sm|sn|sp|sq|"
+    r"st|sv|sw|th|tr|ts|tw|wh|wr)[b-df-hj-np-tv-xz][b-df-hj-np-tv-xz]|q[^u]"
+)
+_PLAIN_WORD = re.compile(r"[A-Za-z]+")
+
+
+def despaced(source: Text) -> list[Edit]:
+    """Letters that stand apart joined to words where that gives common words."""
+    text = source.string
+    # Cheaper than the search: a word with its letters apart leaves single letters.
+    certain = text.isascii() and "|" not in text and "+" not in text
+    if certain and sum(1 for word in source.words if len(word) == 1) < 3:
+        return []
+    plain = skeleton(text)
+    sure = {m.start(): (m, _joined(m[0], sure=True)) for m in _SPACED_SIGN.finditer(plain)}
+    edits = [Edit(*m.span(), joined, "despaced") for m, joined in sure.values() if joined]
+    if not edits:
+        return []
+    starts, ends = [edit.start for edit in edits], [edit.end for edit in edits]
+    for match in _SPACED.finditer(plain):
+        # Three letters apart ("a l l") are a word only beside longer ones.
+        if match.start() not in sure and (
+            is_near(starts, match.end()) or is_near(ends, match.start())
+        ):
+            joined = _joined(match[0], sure=False)
+            if joined:
+                edits.append(Edit(*match.span(), joined, "despaced"))
+    return sorted(edits)
+
+
+def _joined(run: str, *, sure: bool) -> str:
+    """The words of a run of single letters, or nothing where they make none."""
+    pairs = _PAIR.findall(run)
+    letters = [letter for letter, _ in pairs]
+    if sum(map(str.isalpha, letters)) * 2 < len(letters):
+        return ""
+    groups = _groups(letters, [gap for _, gap in pairs[:-1]])
+    whole = [word for group in groups for word in _spelled(group, alone=len(groups) == 1)]
+    lengths = [len(word) for word in whole if known(word.lower())]
+    covered = sum(lengths)
+    enough = covered >= 6 or max(lengths, default=0) >= 4 or not sure
+    # Long words do not come about by chance, however much noise stands around them.
+    certain = sum(length for length in lengths if length > 4) >= 10
+    if certain or (enough and covered >= 0.5 * len(letters)):
+        return " ".join(whole)
+    return _unknown_language(letters, whole) if sure else ""
+
+
+def _groups(letters: Sequence[str], gaps: Sequence[str]) -> list[str]:
+    """Letters joined into words: the commonest gap stands inside words, a wider one between."""
+    common = Counter(gaps).most_common(1)[0][0]
+    cuts = [0]
+    for index, gap in enumerate(gaps, 1):
+        if gap != common and (len(gap) > len(common) or gap.strip(common) or " " in gap):
+            cuts.append(index)
+    cuts.append(len(letters))
+    return ["".join(letters[start:end]) for start, end in itertools.pairwise(cuts)]
+
+
+def _spelled(group: str, *, alone: bool) -> list[str]:
+    lower = group.lower()
+    if lower in words() or known(lower):
+        return [respelled(lower) or group]
+    pieces, _ = segmented(group if group.isalpha() else as_letters(group))
+    if alone or len(group) > _LONGEST_WORD or all(piece.lower() in forms() for piece in pieces):
+        return pieces
+    # Where wider gaps part the words, a word of its own need not be a common one.
+    return ["".join(pieces)]
+
+
+def _unknown_language(letters: list[str], whole: list[str]) -> str:
+    """Long runs that read like words, though no common English ones: scored as joined."""
+    lower = "".join(letters).lower()
+    vowels = sum(lower.count(vowel) for vowel in "aeiouаеиоуыэюя")
+    varied = len(set(lower)) >= 8 and lower != "".join(sorted(lower))
+    if len(lower) >= 20 and varied and lower.isalpha() and 0.3 <= vowels / len(lower) <= 0.55:
+        return " ".join(whole)
+    return ""
+
+
+def deleeted(source: Text) -> list[Edit]:
+    """Leetspeak in letters, where two different words and more turn out to be common words."""
+    hits = {word for word in source.words if not word.isalpha() and _leet_hit(word)}
+    if len(hits) < 2:
+        return []
+    text = source.string
+    matches = [m for m in _LEET_WORD.finditer(text) if not m[0].isalpha()]
+    places = [m.start() for m in matches if m[0].lower() in hits]
+    edits = []
+    seen: dict[str, str] = {}
+    for match in matches:
+        if is_near(places, match.start()):
+            plain = seen.get(match[0], "?")
+            if plain == "?":
+                plain = seen[match[0]] = _deleeted_word(match[0])
+            if plain:
+                edits.append(Edit(match.start(), match.end(), plain, "deleeted"))
+    return edits
+
+
+def _leet_hit(word: str) -> bool:
+    # "item5" and "key1" count things; a figure at the end alone is no sign.
+    return not word[:-1].isalpha() and respelled(word) is not None
+
+
+def _deleeted_word(word: str) -> str:
+    plain = respelled(word.lower())
+    if plain is not None:
+        return plain
+    core = word.rstrip("!|+")
+    # Not a common word, so only where figures stand among letters: "pr0t0c0l", not "2024a".
+    return as_letters(core) + word[len(core) :] if _LEET_SHAPE.search(core) else ""
+
+
+def unprefixed(source: Text) -> list[Edit]:
+    """One letter before a word taken off, where two words and more are common words without it.
+
+    Source: TokenBreak (HiddenLayer, arXiv 2506.07948): "finstructions" falls into other pieces.
+    """
+    common = words()
+    hits = {w for w in source.words if w[1:] in common and len(w) > 5 and _odd(w)}
+    if len({word[1:] for word in hits}) < 2:
+        return []
+    matches = list(_PLAIN_WORD.finditer(source.string))
+    found = [match for match in matches if match[0].lower() in hits]
+    pairs = itertools.pairwise(found)
+    places = [
+        place
+        for one, other in pairs
+        if one[0].lower() != other[0].lower() and other.start() - one.start() <= NEAR
+        for place in (one.start(), other.start())
+    ]
+    return [
+        Edit(match.start(), match.start() + 1, "", "unprefixed")
+        for match in matches
+        if len(match[0]) > 4 and is_near(places, match.start()) and _prefixed(match[0].lower())
+    ]
+
+
+def _prefixed(word: str) -> bool:
+    """True beside certain signs for a word that begins as no English word does, or in excess."""
+    if word in forms() or not _odd(word):
+        return False
+    return word[1:] in forms() or _NO_ONSET.match(word) is not None
+
+
+def _odd(word: str) -> bool:
+    return word.isalpha() and word not in words() and word not in naturally_prefixed()

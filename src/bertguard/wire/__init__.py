@@ -1,0 +1,1 @@
+"""Bytes on the wire -> segments. One file per dialect, pure functions, no I/O."""

@@ -1,0 +1,207 @@
+"""Collector: what has been read of one request so far, and what is left to the sweep."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from bertguard.errors import UnreadableError
+from bertguard.segments import Channel, Role, Segment
+from bertguard.wire.json_text import parse_json
+from bertguard.wire.vocabulary import is_short
+
+# A place in a document, cheap to make and turned into a JSON pointer only where something stands:
+# the place of the holder and the key in it; the root is the pointer's prefix.
+Link = str | tuple["Link", str | int]  # type: ignore[misc] # recursive, as documents are
+
+JOINED_TURNS = 4
+"""How many of the last user turns are also scored joined."""
+
+JOINED_CHARS = 20_000
+"""Longest joined text, counted from its newest end."""
+
+# What joining adds is what stands across a seam; the rest of a long piece is scored at its own
+# place. 800 characters are about 200 tokens, on each side of a seam of a 256-token window.
+_SEAM_CHARS = 800
+
+# A word cut in two at a seam needs only its neighbourhood.
+_GLUED_SEAM_CHARS = 200
+_GLUED_CHARS = 4_000
+
+_TRUSTABLE = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.ASSISTANT})
+_HIDDEN_LETTER = re.compile(r"\\u[0-9a-fA-F]{4}")
+
+
+class Voice(NamedTuple):
+    """Who says something, and how the model will meet it."""
+
+    role: Role
+    channel: Channel
+
+
+SYSTEM = Voice(Role.SYSTEM, Channel.PROMPT)
+DEVELOPER = Voice(Role.DEVELOPER, Channel.PROMPT)
+USER = Voice(Role.USER, Channel.PROMPT)
+ASSISTANT = Voice(Role.ASSISTANT, Channel.PROMPT)
+TOOL_DATA = Voice(Role.TOOL, Channel.DATA)
+USER_DATA = Voice(Role.USER, Channel.DATA)
+UNKNOWN = Voice(Role.UNKNOWN, Channel.PROMPT)
+UNKNOWN_DATA = Voice(Role.UNKNOWN, Channel.DATA)
+
+
+def point(link: Link) -> str:
+    """The JSON pointer (RFC 6901) of a place; it ends before a key that could be prose."""
+    keys: list[str | int] = []
+    while isinstance(link, tuple):
+        link, key = link
+        keys.append(key)
+    pointer = link
+    for key in reversed(keys):
+        if isinstance(key, str):
+            if not is_short(key):
+                break
+            key = key.replace("~", "~0").replace("/", "~1")  # noqa: PLW2901 - its escaped spelling
+        pointer += f"/{key}"
+    return pointer
+
+
+class Collector:
+    """Segments, notes and unscanned places of one request, in the order in which they were read.
+
+    Dialects call `text` for what they know; a string that was read once is not read again.
+    `regions` says who speaks in the rest of an array or object: the sweep gives what the dialect
+    left in there the same voice. The documents must outlive the collector, which knows their
+    arrays and objects by identity.
+    """
+
+    def __init__(self) -> None:
+        self.segments: list[Segment] = []
+        self.unscanned: list[str] = []
+        self.notes: list[str] = []
+        self.read: dict[int, set[str | int]] = {}
+        self.regions: dict[int, Voice] = {}
+        # Set while a document of no known format is read: there "system" is only a word, and a
+        # text may not be trusted because of it.
+        self.distrust = False
+        self._seen: set[tuple[str, Role, Channel]] = set()
+        self._turns: list[tuple[list[str], Link]] = []
+
+    def say(self, text: str, voice: Voice, link: Link) -> None:
+        """Add a text, unless it is blank or the same voice has said it already."""
+        role, channel = voice
+        if self.distrust and role in _TRUSTABLE:
+            role = Role.UNKNOWN
+        key = (text, role, channel)
+        if key in self._seen or not text or text.isspace():
+            return
+        self._seen.add(key)
+        self.segments.append(Segment(text, role, channel, point(link)))
+        if text[0] in ' \t\r\n{["' and _HIDDEN_LETTER.search(text):
+            self._say_unescaped(text, voice, link)
+
+    def _say_unescaped(self, text: str, voice: Voice, link: Link) -> None:
+        """JSON inside a string, its escapes read: arguments of tool calls are written like this."""
+        try:
+            value = parse_json(text)
+        except UnreadableError:
+            return
+        plain = json.dumps(value, ensure_ascii=False)
+        self.say(plain, voice, link)
+
+    def text(
+        self, holder: dict[str, object] | list[object], key: str | int, voice: Voice, link: Link
+    ) -> str | None:
+        """Read `holder[key]`, if it is a string that nobody has read; `link` is the holder's."""
+        value = holder[key]  # type: ignore[index,call-overload] # a str for dict, an int for list
+        if not isinstance(value, str) or not self.mark(holder, key):
+            return None
+        self.say(value, voice, (link, key))
+        return value
+
+    def mark(self, holder: dict[str, object] | list[object], key: str | int) -> bool:
+        """Take a string out of the sweep; False where it was taken already."""
+        keys = self.read.setdefault(id(holder), set())
+        if key in keys:
+            return False
+        keys.add(key)
+        return True
+
+    def region(self, value: object, voice: Voice) -> None:
+        """What is left in this array or object speaks with this voice; the first word counts."""
+        if isinstance(value, dict | list):
+            self.regions.setdefault(id(value), voice)
+
+    def note(self, word: str, link: Link) -> None:
+        """A fact that changes no action."""
+        self.notes.append(f"{word} at {point(link)}")
+
+    def unscan(self, word: str, link: Link) -> None:
+        """Something that may reach the model and that no classifier of texts can read."""
+        self.unscanned.append(f"{word} at {point(link)}")
+
+    def turn(self, texts: list[str], link: Link) -> None:
+        """One turn of the user, for `finish` to join with its neighbours."""
+        if texts:
+            self._turns.append((texts, link))
+
+    def join(self, texts: Sequence[str], voice: Voice, link: Link) -> None:
+        """Score the parts of one message together as well: an attack may be cut between them."""
+        pieces = [text for text in texts if text and not text.isspace()]
+        if len(pieces) < 2:
+            return
+        self.say(_joined(pieces), voice, link)
+        if any(a[-1].isalnum() and b[0].isalnum() for a, b in zip(pieces, pieces[1:], strict=False)):
+            self.say(_glued(pieces), voice, link)
+
+    def finish(self) -> None:
+        """Score the last turns of the user together as well."""
+        turns = self._turns[-JOINED_TURNS:]
+        if len(turns) > 1:
+            pieces = [text for texts, _ in turns for text in texts if text and not text.isspace()]
+            if len(pieces) > 1:
+                self.say(_joined(pieces), USER, _common([link for _, link in turns]))
+
+
+def _joined(pieces: Sequence[str]) -> str:
+    """Pieces in order with one white space at every seam, the newest `JOINED_CHARS` of them."""
+    joined: list[str] = []
+    left = JOINED_CHARS
+    following = " "
+    for piece in reversed(pieces):
+        short = _ends(piece, _SEAM_CHARS)[-left:]
+        gap = "" if following[0].isspace() or short[-1].isspace() else " "
+        joined.append(short + gap)
+        left -= len(short) + len(gap)
+        following = short
+        if left <= 0:
+            break
+    return "".join(reversed(joined))
+
+
+def _glued(pieces: Sequence[str]) -> str:
+    """Pieces with nothing at the seams: a word may have been cut in two."""
+    return "".join(_ends(piece, _GLUED_SEAM_CHARS) for piece in pieces)[-_GLUED_CHARS:]
+
+
+def _ends(piece: str, seam: int) -> str:
+    """A long piece without its middle, which no window across a seam would show."""
+    return piece if len(piece) <= 2 * seam else f"{piece[:seam]}\n{piece[-seam:]}"
+
+
+def _common(links: Sequence[Link]) -> Link:
+    """The smallest array or object that holds all places."""
+    paths = []
+    for link in links:
+        keys: list[str | int] = []
+        while isinstance(link, tuple):
+            link, key = link  # noqa: PLW2901 - walking up
+            keys.append(key)
+        paths.append([link, *reversed(keys)])
+    common: Link | None = None
+    for keys_here in zip(*paths, strict=False):
+        if any(key != keys_here[0] for key in keys_here):
+            break
+        common = str(keys_here[0]) if common is None else (common, keys_here[0])
+    return "" if common is None else common
