@@ -29,6 +29,7 @@ class Example:
     label: int
     channel: str = "prompt"
     source: str = ""
+    licence: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ class Where:
 def read_examples(places: Sequence[str], *, where: Where | None = None) -> list[Example]:
     """Every example of the given files (JSONL, CSV, Parquet) and `hf:<dataset>` names.
 
-    Columns: `text`, `label` (0/1, benign/injection), optional `channel` (prompt/data) and `source`
-    (default: the file's name).
+    Columns: `text`, `label` (0/1, benign/injection), optional `channel` (prompt/data), `source`
+    (default: the file's name) and `license` (for the model card).
 
     Raises:
         DataError: a file cannot be read, or a row is bad; the message names file and line.
@@ -170,12 +171,15 @@ def _example(row: Mapping[str, object], place: str, default_source: str) -> Exam
     raw = row.get("label")
     label = _LABELS.get(str(raw).strip().lower().removesuffix(".0"))
     if label is None:
-        raise DataError(f'{place}: "label" is {raw!r}, expected 0 or benign, 1 or injection')
+        # A shifted column would put a prompt here, and an error never holds one.
+        shown = repr(raw) if len(str(raw)) <= 16 else type(raw).__name__
+        raise DataError(f'{place}: "label" is {shown}, expected 0 or benign, 1 or injection')
     channel = row.get("channel") or "prompt"
     if channel not in _CHANNELS:
-        raise DataError(f'{place}: "channel" is {channel!r}, expected "prompt" or "data"')
+        shown = repr(channel) if len(str(channel)) <= 16 else type(channel).__name__
+        raise DataError(f'{place}: "channel" is {shown}, expected "prompt" or "data"')
     source = row.get("source") or default_source
-    return Example(text, label, str(channel), str(source))
+    return Example(text, label, str(channel), str(source), str(row.get("license") or ""))
 
 
 def data_hash(examples: Iterable[Example]) -> str:
@@ -231,20 +235,21 @@ def _share(text: str) -> float:
 
 
 def cap_per_source(
-    examples: Sequence[Example], *, most: int | None, seed: int
+    examples: Sequence[Example], *, most: Mapping[int, int | None], seed: int
 ) -> list[Example]:
-    """At most `most` rows per source, label and channel, drawn by seed: no source drowns others."""
-    if most is None:
-        return list(examples)
+    """At most `most[label]` rows per source, label and channel, drawn by seed.
+
+    None keeps all. So no large source drowns the others.
+    """
     groups: dict[tuple[str, int, str], list[int]] = {}
     for place, example in enumerate(examples):
         groups.setdefault((example.source, example.label, example.channel), []).append(place)
     kept: list[int] = []
     for key, places in sorted(groups.items()):
-        chosen = places
-        if len(places) > most:
-            chosen = random.Random(f"{seed}:{key}").sample(places, most)
-        kept += chosen
+        limit = most.get(key[1])
+        if limit is not None and len(places) > limit:
+            places = random.Random(f"{seed}:{key}").sample(places, limit)  # noqa: PLW2901  # fewer
+        kept += places
     return [examples[place] for place in sorted(kept)]
 
 

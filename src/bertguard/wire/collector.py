@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
-from bertguard.errors import UnreadableError
 from bertguard.segments import Channel, Role, Segment
-from bertguard.wire.json_text import parse_json
+from bertguard.wire.json_text import unescaped
 from bertguard.wire.vocabulary import is_short
 
 # A place in a document, cheap to make and turned into a JSON pointer only where something stands:
@@ -17,10 +15,13 @@ from bertguard.wire.vocabulary import is_short
 Link = str | tuple["Link", str | int]  # type: ignore[misc] # recursive, as documents are
 
 JOINED_TURNS = 4
-"""How many of the last user turns are also scored joined."""
+"""At least this many of the last user turns are scored joined, whatever stands between them."""
 
 JOINED_CHARS = 20_000
-"""Longest joined text, counted from its newest end."""
+"""Longest text joined over several turns, counted from its newest end."""
+
+# Short turns are cheap to join further back: about one window.
+_CHEAP_CHARS = 1_000
 
 # What joining adds is what stands across a seam; the rest of a long piece is scored at its own
 # place. 800 characters are about 200 tokens, on each side of a seam of a 256-token window.
@@ -28,10 +29,8 @@ _SEAM_CHARS = 800
 
 # A word cut in two at a seam needs only its neighbourhood.
 _GLUED_SEAM_CHARS = 200
-_GLUED_CHARS = 4_000
 
 _TRUSTABLE = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.ASSISTANT})
-_HIDDEN_LETTER = re.compile(r"\\u[0-9a-fA-F]{4}")
 
 
 class Voice(NamedTuple):
@@ -86,7 +85,7 @@ class Collector:
         # text may not be trusted because of it.
         self.distrust = False
         self._seen: set[tuple[str, Role, Channel]] = set()
-        self._turns: list[tuple[list[str], Link]] = []
+        self._runs: list[list[tuple[list[str], Link]]] = [[]]
 
     def say(self, text: str, voice: Voice, link: Link) -> None:
         """Add a text, unless it is blank or the same voice has said it already."""
@@ -98,30 +97,31 @@ class Collector:
             return
         self._seen.add(key)
         self.segments.append(Segment(text, role, channel, point(link)))
-        if text[0] in ' \t\r\n{["' and _HIDDEN_LETTER.search(text):
+        if "\\" in text and text[0] in ' \t\r\n{["':
             self._say_unescaped(text, voice, link)
 
     def _say_unescaped(self, text: str, voice: Voice, link: Link) -> None:
-        """JSON inside a string, its escapes read: arguments of tool calls are written like this."""
-        try:
-            value = parse_json(text)
-        except UnreadableError:
-            return
-        plain = json.dumps(value, ensure_ascii=False)
-        self.say(plain, voice, link)
+        """JSON inside a string, its escapes read: results of tools are often written like this."""
+        short: list[str] = []
+        for inner in unescaped(text):
+            if is_short(inner):
+                short.append(inner)
+            else:
+                self.say(inner, voice, link)
+        self.say(" ".join(short), voice, link)
 
     def text(
         self, holder: dict[str, object] | list[object], key: str | int, voice: Voice, link: Link
     ) -> str | None:
         """Read `holder[key]`, if it is a string that nobody has read; `link` is the holder's."""
-        value = holder[key]  # type: ignore[index,call-overload] # a str for dict, an int for list
+        value = holder.get(key) if isinstance(holder, dict) else holder[key]  # type: ignore[arg-type,index] # a str for dict, an int for list
         if not isinstance(value, str) or not self.mark(holder, key):
             return None
         self.say(value, voice, (link, key))
         return value
 
     def mark(self, holder: dict[str, object] | list[object], key: str | int) -> bool:
-        """Take a string out of the sweep; False where it was taken already."""
+        """Take a value out of the sweep; False where it was taken already."""
         keys = self.read.setdefault(id(holder), set())
         if key in keys:
             return False
@@ -141,10 +141,31 @@ class Collector:
         """Something that may reach the model and that no classifier of texts can read."""
         self.unscanned.append(f"{word} at {point(link)}")
 
-    def turn(self, texts: list[str], link: Link) -> None:
-        """One turn of the user, for `finish` to join with its neighbours."""
-        if texts:
-            self._turns.append((texts, link))
+    def turn(self, voice: Voice, texts: list[str], link: Link) -> None:
+        """One turn of a conversation; `finish` joins those of the user with their neighbours."""
+        if voice != USER:
+            if self._runs[-1]:
+                self._runs.append([])
+        elif texts:
+            self._runs[-1].append((texts, link))
+
+    def end_conversation(self) -> None:
+        """Score turns of the user together as well: each run of them, and the last ones of all."""
+        runs, self._runs = self._runs, [[]]
+        for run in runs:
+            if len(run) > 1:
+                pieces = [text for texts, _ in run for text in texts]
+                self.join(pieces, USER, _common([link for _, link in run]))
+        last: list[tuple[list[str], Link]] = []
+        chars = 0
+        for texts, link in (turn for run in reversed(runs) for turn in reversed(run)):
+            if len(last) >= JOINED_TURNS and chars > _CHEAP_CHARS:
+                break
+            last.insert(0, (texts, link))
+            chars += sum(map(len, texts))
+        if len(last) > 1:
+            pieces = [text for texts, _ in last for text in texts if not text.isspace()]
+            self.say(_joined(pieces, JOINED_CHARS), USER, _common([link for _, link in last]))
 
     def join(self, texts: Sequence[str], voice: Voice, link: Link) -> None:
         """Score the parts of one message together as well: an attack may be cut between them."""
@@ -152,37 +173,27 @@ class Collector:
         if len(pieces) < 2:
             return
         self.say(_joined(pieces), voice, link)
-        if any(a[-1].isalnum() and b[0].isalnum() for a, b in zip(pieces, pieces[1:], strict=False)):
-            self.say(_glued(pieces), voice, link)
-
-    def finish(self) -> None:
-        """Score the last turns of the user together as well."""
-        turns = self._turns[-JOINED_TURNS:]
-        if len(turns) > 1:
-            pieces = [text for texts, _ in turns for text in texts if text and not text.isspace()]
-            if len(pieces) > 1:
-                self.say(_joined(pieces), USER, _common([link for _, link in turns]))
+        if any(a[-1].isalnum() and b[0].isalnum() for a, b in pairwise(pieces)):
+            self.say("".join(_ends(piece, _GLUED_SEAM_CHARS) for piece in pieces), voice, link)
 
 
-def _joined(pieces: Sequence[str]) -> str:
-    """Pieces in order with one white space at every seam, the newest `JOINED_CHARS` of them."""
+def _joined(pieces: Sequence[str], limit: int | None = None) -> str:
+    """Pieces in order with one white space at every seam, the newest `limit` characters of them."""
     joined: list[str] = []
-    left = JOINED_CHARS
+    left = limit
     following = " "
-    for piece in reversed(pieces):
-        short = _ends(piece, _SEAM_CHARS)[-left:]
+    for piece in reversed([piece for piece in pieces if piece]):
+        short = _ends(piece, _SEAM_CHARS)
+        if left is not None:
+            short = short[-left:]
         gap = "" if following[0].isspace() or short[-1].isspace() else " "
         joined.append(short + gap)
-        left -= len(short) + len(gap)
         following = short
-        if left <= 0:
-            break
+        if left is not None:
+            left -= len(short) + len(gap)
+            if left <= 0:
+                break
     return "".join(reversed(joined))
-
-
-def _glued(pieces: Sequence[str]) -> str:
-    """Pieces with nothing at the seams: a word may have been cut in two."""
-    return "".join(_ends(piece, _GLUED_SEAM_CHARS) for piece in pieces)[-_GLUED_CHARS:]
 
 
 def _ends(piece: str, seam: int) -> str:

@@ -12,6 +12,7 @@ import json
 import re
 import unicodedata
 from array import array
+from collections.abc import Iterator
 from itertools import accumulate
 from json import detect_encoding
 
@@ -96,6 +97,18 @@ def parse_lines(text: str) -> list[object]:
     if not isinstance(values, list) or len(values) != len(lines):
         raise UnreadableError("invalid_json", "a line is not one JSON value; send one per line")
     return values
+
+
+def unescaped(text: str) -> Iterator[str]:
+    """What the string tokens of a JSON text say, of those that hold an escape."""
+    for token in _STRING.findall(text):
+        if "\\" in token:
+            try:
+                value = json.loads(token, strict=False)
+                value.encode("utf-8")
+            except ValueError:
+                continue
+            yield value
 
 
 def _nesting(text: str) -> int:

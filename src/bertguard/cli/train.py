@@ -1,0 +1,207 @@
+"""`guard train`: labelled files in, a checkpoint directory out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from bertguard.training.loop import Step
+
+
+def command(
+    data: Annotated[
+        list[str],
+        typer.Argument(
+            help="Labelled files (.jsonl, .csv, .parquet) or hf:<dataset>: text, label, and "
+            "optional channel and source."
+        ),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="The checkpoint directory to write.")],
+    base: Annotated[
+        str,
+        typer.Option(
+            help="bundled, a checkpoint directory, or an encoder: a directory or hub id such as "
+            "google-bert/bert-base-uncased."
+        ),
+    ] = "bundled",
+    name: Annotated[str, typer.Option(help="Name of the checkpoint.")] = "custom-guard",
+    validation: Annotated[
+        list[str] | None, typer.Option(help="Labelled files for validation; may be repeated.")
+    ] = None,
+    validation_source: Annotated[
+        list[str] | None,
+        typer.Option(help="A source of the data to leave out for validation; may be repeated."),
+    ] = None,
+    validation_share: Annotated[
+        float, typer.Option(help="Share of texts for validation where none is named.")
+    ] = 0.1,
+    where: Annotated[
+        str | None, typer.Option(help="Keep only rows with COLUMN=VALUE, e.g. ship=true.")
+    ] = None,
+    most_per_source: Annotated[
+        int | None, typer.Option(help="At most this many benign rows per source and channel.")
+    ] = None,
+    most_injections_per_source: Annotated[
+        int | None, typer.Option(help="At most this many injections per source and channel.")
+    ] = None,
+    most_injection_chars: Annotated[
+        int | None,
+        typer.Option(help="Leave out longer injections in channel data: nobody knows where in them "
+                     "the payload lies."),
+    ] = None,
+    pooling: Annotated[str | None, typer.Option(help="cls, mean or max.")] = None,
+    window: Annotated[int | None, typer.Option(help="Longest input in tokens.")] = None,
+    epochs: Annotated[int, typer.Option(help="Passes over the data.")] = 1,
+    batch_tokens: Annotated[int, typer.Option(help="Padded tokens per step and process.")] = 4096,
+    learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 6e-5,
+    warmup: Annotated[float, typer.Option(help="Share of the steps with a rising rate.")] = 0.1,
+    weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 0.01,
+    clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = 1.0,
+    dropout: Annotated[float, typer.Option(help="Dropout before the head.")] = 0.1,
+    label_smoothing: Annotated[float, typer.Option(help="Smoothing of the targets.")] = 0.0,
+    composed: Annotated[
+        int, typer.Option(help="Indirect injections and benign twins composed per epoch.")
+    ] = 0,
+    obfuscated: Annotated[
+        float, typer.Option(help="Share of texts, of both labels, that are written oddly.")
+    ] = 0.0,
+    max_windows: Annotated[int, typer.Option(help="Windows of one text per epoch.")] = 2,
+    checks: Annotated[int, typer.Option(help="Validations per epoch.")] = 1,
+    dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
+    seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Forget an interrupted run in --out.")
+    ] = False,
+) -> None:
+    """Fine-tune an encoder on labelled files.
+
+    Run the same command again after an interruption and it goes on where it stood. Several
+    processes: accelerate launch -m bertguard train …
+    """
+    from bertguard.errors import MissingExtraError
+
+    try:
+        from bertguard.training.augment import Augmentation
+        from bertguard.training.dataset import (
+            Where,
+            cap_per_source,
+            read_examples,
+            split_examples,
+        )
+        from bertguard.training.loop import train
+        from bertguard.training.settings import Settings
+    except ImportError as error:
+        raise MissingExtraError("guard train", "train") from error
+
+    settings = Settings(
+        name=name,
+        base=base,
+        pooling=pooling,
+        window_tokens=window,
+        epochs=epochs,
+        batch_tokens=batch_tokens,
+        learning_rate=learning_rate,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        clip=clip,
+        dropout=dropout,
+        label_smoothing=label_smoothing,
+        max_windows=max_windows,
+        augmentation=Augmentation(composed=composed, obfuscated=obfuscated),
+        dtype=dtype,
+        seed=seed,
+        checks=checks,
+    )
+    condition = Where.parse(where) if where else None
+    training = read_examples(data, where=condition)
+    if validation:
+        held_out = read_examples(validation, where=condition)
+    else:
+        training, held_out = split_examples(
+            training,
+            validation_share=validation_share,
+            validation_sources=validation_source or (),
+        )
+    if most_injection_chars is not None:
+        training = [
+            row
+            for row in training
+            if row.label == 0 or row.channel == "prompt" or len(row.text) <= most_injection_chars
+        ]
+    training = cap_per_source(
+        training, most={0: most_per_source, 1: most_injections_per_source}, seed=seed
+    )
+    with _Bar() as bar:
+        manifest = train(
+            training,
+            held_out,
+            settings=settings,
+            out=out,
+            command=shlex.join(["guard", *sys.argv[1:]]),
+            device=device,
+            fresh=fresh,
+            report=bar.step,
+        )
+    if manifest is not None:
+        typer.echo(f"wrote {out}")
+        for channel, (flag_at, block_at) in manifest.thresholds.items():
+            typer.echo(f"  {channel}: flag at {flag_at:.4f}, block at {block_at:.4f}")
+
+
+class _Bar:
+    """A progress bar on a terminal; a line now and then where standard error is a file."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        self._terminal = console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("reading", total=None)
+        self._loss: float | None = None
+        self._tokens = 0
+
+    def __enter__(self) -> _Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def step(self, step: Step) -> None:
+        """Show one update."""
+        self._tokens += step.tokens
+        # A running mean: a single batch says little.
+        self._loss = step.loss if self._loss is None else 0.98 * self._loss + 0.02 * step.loss
+        line = f"epoch {step.epoch + 1} loss {self._loss:.3f}"
+        if step.validation is not None:
+            line += f" validation {step.validation:.3f}"
+        self._progress.update(
+            self._task, description=line, completed=step.done, total=step.total
+        )
+        if not self._terminal and (
+            step.done % 50 == 0 or step.done == step.total or step.validation is not None
+        ):
+            typer.echo(f"{line} batch {step.done}/{step.total} tokens {self._tokens}", err=True)

@@ -1,0 +1,97 @@
+"""Validation margins -> a temperature and two thresholds per channel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bertguard.training.validation import Scored
+
+FLAG_RATE = 0.01
+BLOCK_RATE = 0.001
+# Fewer benign texts than this say nothing about one false alarm in a hundred.
+LEAST_BENIGN = 100
+# Whatever validation says, a text that is more likely benign than not raises no flag.
+_LOWEST = 0.5
+_HIGHEST = 0.9999
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What was fitted for one channel, and on how much.
+
+    `flag_at` and `block_at` are None where there were too few benign texts to set them.
+    """
+
+    temperature: float
+    flag_at: float | None
+    block_at: float | None
+    benign: int
+    injections: int
+
+    def to_dict(self) -> dict[str, object]:
+        """For the manifest."""
+        return {
+            "temperature": round(self.temperature, 4),
+            "benign_texts": self.benign,
+            "injections": self.injections,
+            "flag_rate": FLAG_RATE,
+            "block_rate": BLOCK_RATE,
+            "thresholds_fitted": self.flag_at is not None,
+        }
+
+
+def calibrate(scored: Sequence[Scored]) -> dict[str, Calibration]:
+    """One calibration per channel, from the margins of left-out texts."""
+    found = {}
+    for channel in ("prompt", "data"):
+        texts = [text for text in scored if text.channel == channel]
+        benign = sorted((text.margin for text in texts if text.label == 0), reverse=True)
+        hostile = [text.margin for text in texts if text.label == 1]
+        temperature = fit_temperature(benign, hostile)
+        flag_at = block_at = None
+        if len(benign) >= LEAST_BENIGN:
+            flag_at = _threshold(benign, FLAG_RATE, temperature)
+            block_at = max(flag_at, _threshold(benign, BLOCK_RATE, temperature))
+        found[channel] = Calibration(temperature, flag_at, block_at, len(benign), len(hostile))
+    return found
+
+
+def fit_temperature(benign: Sequence[float], hostile: Sequence[float]) -> float:
+    """The temperature that minimises cross-entropy, both labels weighing the same; 1 without both.
+
+    Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599, section 4.2.
+    """
+    if not benign or not hostile:
+        return 1.0
+    # Convex in 1/T, so a golden-section search over log T finds the one minimum.
+    low, high = math.log(0.2), math.log(10.0)
+    ratio = (math.sqrt(5) - 1) / 2
+    for _ in range(60):
+        left, right = high - ratio * (high - low), low + ratio * (high - low)
+        if _loss(benign, hostile, math.exp(left)) < _loss(benign, hostile, math.exp(right)):
+            high = right
+        else:
+            low = left
+    return math.exp((low + high) / 2)
+
+
+def _loss(benign: Sequence[float], hostile: Sequence[float], temperature: float) -> float:
+    return sum(_softplus(margin / temperature) for margin in benign) / len(benign) + sum(
+        _softplus(-margin / temperature) for margin in hostile
+    ) / len(hostile)
+
+
+def _softplus(value: float) -> float:
+    return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
+
+
+def _threshold(benign: Sequence[float], rate: float, temperature: float) -> float:
+    """The lowest score that at most `rate` of the benign texts reach; `benign` is descending."""
+    # The texts beyond the allowed ones stay strictly below: half way to the last one allowed.
+    allowed = int(rate * len(benign))
+    above = benign[allowed - 1] if allowed else benign[0] + 1.0
+    margin = (above + benign[allowed]) / 2
+    score = 1 / (1 + math.exp(-max(-50.0, min(50.0, margin / temperature))))
+    return round(min(max(score, _LOWEST), _HIGHEST), 6)

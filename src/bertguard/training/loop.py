@@ -1,0 +1,243 @@
+"""The training loop: predict, loss, gradients, update."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from random import Random
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from bertguard.errors import DataError
+from bertguard.model.checkpoint import Manifest
+from bertguard.model.torch_scorer import collate
+from bertguard.training import resume, saving
+from bertguard.training.augment import Augmentation, epoch_texts
+from bertguard.training.dataset import Example, data_hash
+from bertguard.training.epoch import LabelledWindow, epoch_batches, labelled_windows
+from bertguard.training.settings import Settings
+from bertguard.training.start import Start, starting_point
+from bertguard.training.validation import Scored, Validator, keep, validation_loss
+
+# Updates between two saved states: minutes of work at most are done twice.
+_SAVE_EVERY = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a progress bar shows: `done` of `total` batches, tokens of the last one, its loss."""
+
+    epoch: int
+    done: int
+    total: int
+    tokens: int
+    loss: float
+    validation: float | None = None
+
+
+Report = Callable[[Step], None]
+
+
+def train(
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    *,
+    settings: Settings,
+    out: Path,
+    command: str = "",
+    device: str = "auto",
+    fresh: bool = False,
+    report: Report | None = None,
+) -> Manifest | None:
+    """Fine-tune a classifier and write a checkpoint directory.
+
+    Started again after an interruption with the same data and settings, it goes on from the last
+    saved state and ends with the same weights (on a CPU, bit for bit).
+
+    Args:
+        training: what is learnt from.
+        validation: what chooses the best checkpoint, temperature and thresholds.
+        settings: hyper-parameters.
+        out: the checkpoint directory; made if it is missing.
+        command: recorded in the model card.
+        device: `auto` or `cpu`; several processes come from `accelerate launch`.
+        fresh: forget an interrupted run that lies in `out`.
+        report: called after every update on the main process.
+
+    Returns:
+        The manifest; None on processes other than the main one.
+    """
+    accelerator = Accelerator(
+        cpu=device == "cpu", mixed_precision="bf16" if _bf16(settings, device) else "no"
+    )
+    start = starting_point(settings)
+    out.mkdir(parents=True, exist_ok=True)
+    fingerprint = _fingerprint(settings, training, validation, accelerator.num_processes)
+    if accelerator.is_main_process and fresh:
+        resume.discard(out)
+    accelerator.wait_for_everyone()
+    _fit(accelerator, start, training, validation, settings, out, fingerprint, report)
+    accelerator.wait_for_everyone()
+    if not accelerator.is_main_process:
+        return None
+    manifest = saving.finish(
+        out, start, settings=settings, training=training, validation=validation, command=command
+    )
+    resume.discard(out)
+    return manifest
+
+
+def _fit(
+    accelerator: Accelerator,
+    start: Start,
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    settings: Settings,
+    out: Path,
+    fingerprint: str,
+    report: Report | None,
+) -> None:
+    classifier = start.classifier.train()
+    optimizer = torch.optim.AdamW(_groups(classifier, settings), lr=settings.learning_rate)
+    progress = resume.load(out, fingerprint, classifier, optimizer)
+    model, stepper = accelerator.prepare(classifier, optimizer)
+    validator = Validator(
+        _validation_texts(validation, settings), start.tokenizer, start.manifest, accelerator
+    )
+
+    for epoch in range(progress.epoch, settings.epochs):
+        batches = _batches(training, start, settings, epoch, accelerator)
+        checks = {len(batches) * (part + 1) // settings.checks for part in range(settings.checks)}
+        for number in range(progress.done, len(batches)):
+            # Seeded step by step, so that a resumed run drops the same features out.
+            torch.manual_seed(_step_seed(settings.seed, progress.step, accelerator.process_index))
+            for group in stepper.param_groups:
+                group["lr"] = settings.learning_rate * _schedule(
+                    (epoch + number / len(batches)) / settings.epochs, settings.warmup
+                )
+            inputs, labels = _tensors(batches[number], start.manifest, accelerator.device)
+
+            logits = model(**inputs)  # predict
+            loss = cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)  # loss
+            accelerator.backward(loss)  # gradients
+            accelerator.clip_grad_norm_(model.parameters(), settings.clip)
+            stepper.step()  # update
+            stepper.zero_grad()
+
+            progress = replace(progress, epoch=epoch, done=number + 1, step=progress.step + 1)
+            checked = None
+            if number + 1 in checks:
+                scored = validator(model)
+                checked = validation_loss(scored)
+                if progress.best is None or checked < progress.best:
+                    progress = replace(progress, best=checked)
+                    _keep_best(accelerator, out, classifier, scored)
+            if accelerator.is_main_process:
+                if report is not None:
+                    tokens = int(inputs["attention_mask"].sum())
+                    report(
+                        Step(epoch, number + 1, len(batches), tokens, loss.item(), checked)
+                    )
+                if checked is not None or progress.step % _SAVE_EVERY == 0:
+                    resume.save(out, progress, classifier, optimizer)
+        progress = replace(progress, epoch=epoch + 1, done=0)
+
+
+def _schedule(progress: float, warmup: float) -> float:
+    """Share of the peak rate: a linear rise over `warmup`, then a linear fall to 0."""
+    if progress < warmup:
+        # Not from 0: the very first batch should teach something too.
+        return max(progress / warmup, 0.01)
+    return (1 - progress) / (1 - warmup)
+
+
+def _groups(classifier: nn.Module, settings: Settings) -> list[dict[str, object]]:
+    """Matrices decay; biases and the gains of norms do not."""
+    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
+    return [
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim >= 2],
+            "weight_decay": settings.weight_decay,
+        },
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim < 2],
+            "weight_decay": 0.0,
+        },
+    ]
+
+
+def _batches(
+    training: Sequence[Example],
+    start: Start,
+    settings: Settings,
+    epoch: int,
+    accelerator: Accelerator,
+) -> list[list[LabelledWindow]]:
+    """This process's batches of an epoch; every process has the same number of them."""
+    texts = epoch_texts(training, settings.augmentation, seed=settings.seed, epoch=epoch)
+    windows = labelled_windows(
+        texts,
+        start.tokenizer,
+        most=settings.max_windows,
+        rng=Random(f"windows:{settings.seed}:{epoch}"),
+    )
+    if not windows:
+        raise DataError("the training rows hold no token; nothing can be learnt from them")
+    batches = epoch_batches(
+        windows, max_tokens=settings.batch_tokens, seed=settings.seed * 1000 + epoch
+    )
+    missing = -len(batches) % accelerator.num_processes
+    batches += [batches[place % len(batches)] for place in range(missing)]
+    return batches[accelerator.process_index :: accelerator.num_processes]
+
+
+def _tensors(
+    batch: Sequence[LabelledWindow], manifest: Manifest, device: torch.device
+) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Inputs `(batch, tokens)` and class numbers `(batch,)` on the device."""
+    inputs = collate([item.window for item in batch], pad_id=manifest.pad_id)
+    injection = manifest.injection_index
+    benign = 0 if injection != 0 else 1
+    labels = torch.tensor([injection if item.label else benign for item in batch])
+    return {name: value.to(device) for name, value in inputs.items()}, labels.to(device)
+
+
+def _keep_best(
+    accelerator: Accelerator, out: Path, classifier: nn.Module, scored: Sequence[Scored]
+) -> None:
+    if accelerator.is_main_process:
+        saving.write_weights(out, classifier)
+        keep(out, scored)
+
+
+def _validation_texts(validation: Sequence[Example], settings: Settings) -> list:  # type: ignore[type-arg]
+    """Validation rows as they are, and injections composed from them, never written oddly."""
+    composed = Augmentation(composed=settings.augmentation.composed // 8)
+    return epoch_texts(validation, composed, seed=settings.seed, epoch=-1)
+
+
+def _bf16(settings: Settings, device: str) -> bool:
+    if settings.dtype != "auto":
+        return settings.dtype == "bf16"
+    if device != "cpu" and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
+    # bf16 without the instruction is emulated and slower than fp32.
+    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return bool(supported and supported())
+
+
+def _step_seed(seed: int, step: int, process: int) -> int:
+    return (seed * 1_000_003 + step) * 64 + process
+
+
+def _fingerprint(
+    settings: Settings, training: Sequence[Example], validation: Sequence[Example], processes: int
+) -> str:
+    parts = [asdict(settings), data_hash(training), data_hash(validation), processes]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,197 @@
+"""A trained classifier -> a checkpoint directory with manifest and model card."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from bertguard.model.checkpoint import (
+    CARD,
+    CONFIG,
+    ONNX_INT8,
+    TOKENIZER,
+    WEIGHTS,
+    Manifest,
+    write_manifest,
+)
+from bertguard.training.calibration import Calibration, calibrate
+from bertguard.training.dataset import Example, data_hash
+from bertguard.training.metrics import ranking
+from bertguard.training.settings import Settings
+from bertguard.training.start import Start
+from bertguard.training.validation import Scored, take, validation_loss
+
+
+def write_weights(directory: Path, classifier: nn.Module) -> None:
+    """Encoder and head as fp16 safetensors: half the size, and scores move by less than 0.001."""
+    weights = {
+        name: value.detach().to(device="cpu", dtype=torch.float16).contiguous()
+        for name, value in classifier.state_dict().items()
+        # Counters such as position ids are rebuilt with the model.
+        if value.is_floating_point()
+    }
+    beside = directory / f".{WEIGHTS}.part"
+    save_file(weights, beside)
+    # safetensors makes private files; a checkpoint is as readable as the other files in it.
+    beside.chmod(0o644)
+    beside.replace(directory / WEIGHTS)
+
+
+def finish(
+    directory: Path,
+    start: Start,
+    *,
+    settings: Settings,
+    training: Sequence[Example],
+    validation: Sequence[Example],
+    command: str,
+) -> Manifest:
+    """Everything beside the best weights: configuration, tokenizer, manifest and model card."""
+    scored = take(directory)
+    calibrations = calibrate(scored)
+    # Those of an older training would no longer be this model.
+    (directory / ONNX_INT8).unlink(missing_ok=True)
+    start.classifier.encoder.config.to_json_file(directory / CONFIG)
+    start.tokenizer.tokenizer.save(str(directory / TOKENIZER))
+    manifest = dataclasses.replace(
+        start.manifest,
+        temperature={channel: found.temperature for channel, found in calibrations.items()},
+        thresholds=_thresholds(start.manifest.thresholds, calibrations),
+        calibration={channel: found.to_dict() for channel, found in calibrations.items()},
+        training={
+            "command": command,
+            "data_sha256": data_hash(training),
+            "rows": len(training),
+            "sources": _sources(training),
+            "validation_rows": len(validation),
+            "validation_sources": sorted({row.source for row in validation}),
+            "settings": dataclasses.asdict(settings),
+        },
+        metrics={"validation": validation_metrics(scored)},
+    )
+    manifest = write_manifest(directory, manifest)
+    (directory / CARD).write_text(model_card(manifest), encoding="utf-8")
+    return manifest
+
+
+def validation_metrics(scored: Sequence[Scored]) -> dict[str, object]:
+    """Loss over all texts; ROC-AUC and recall at fixed false-positive rates per channel."""
+    metrics: dict[str, object] = {"loss": round(validation_loss(scored), 5)}
+    for channel in ("prompt", "data"):
+        texts = [text for text in scored if text.channel == channel]
+        metrics[channel] = ranking([t.label for t in texts], [t.margin for t in texts])
+    return metrics
+
+
+def _thresholds(
+    before: Mapping[str, tuple[float, float]], calibrations: Mapping[str, Calibration]
+) -> dict[str, tuple[float, float]]:
+    """Fitted thresholds; where there was too little benign text, those that were there before."""
+    return {
+        channel: before[channel]
+        if found.flag_at is None or found.block_at is None
+        else (found.flag_at, found.block_at)
+        for channel, found in calibrations.items()
+    }
+
+
+def _sources(training: Sequence[Example]) -> dict[str, dict[str, object]]:
+    counts = Counter((row.source, row.label) for row in training)
+    licences = {row.source: row.licence for row in training}
+    return {
+        source: {
+            "injection": counts[source, 1],
+            "benign": counts[source, 0],
+            **({"licence": licences[source]} if licences[source] else {}),
+        }
+        for source in sorted(licences)
+    }
+
+
+def model_card(manifest: Manifest) -> str:
+    """The card of a checkpoint, after Mitchell et al. 2019, https://arxiv.org/abs/1810.03993."""
+    facts = manifest.training
+    lines = [
+        f"# {manifest.name}",
+        "",
+        "A prompt-injection classifier for [bertguard](https://pypi.org/project/bertguard/): "
+        f"{manifest.base} with {manifest.pooling} pooling and a linear head over "
+        f"{', '.join(manifest.labels)}.",
+        "",
+        "## Intended use",
+        "",
+        "Scoring text on its way to an LLM. Channel *prompt*: an attempt to override what the model "
+        "was told, to break its rules or to read them out. Channel *data*: any instruction to the "
+        "model inside text that it should only read. Not a moderation of topics, and one layer of "
+        "defence among others.",
+        "",
+        "## Training",
+        "",
+        f"Command: `{facts.get('command') or 'not recorded'}`",
+        "",
+        f"{facts.get('rows')} rows, SHA-256 of the data `{facts.get('data_sha256')}`; "
+        f"{facts.get('validation_rows')} rows for validation, from other places than the training "
+        "rows. Hyper-parameters stand in `guard.json`.",
+        "",
+        *_sources_table(facts.get("sources")),
+        "",
+        "## Thresholds",
+        "",
+        "| channel | flag_at | block_at | temperature | benign texts behind them |",
+        "|---|---|---|---|---|",
+    ]
+    for channel, (flag_at, block_at) in manifest.thresholds.items():
+        behind = manifest.calibration.get(channel)
+        count = behind.get("benign_texts") if isinstance(behind, Mapping) else "?"
+        lines.append(
+            f"| {channel} | {flag_at} | {block_at} | {manifest.temperature[channel]:.3f} | {count} |"
+        )
+    lines += [
+        "",
+        "flag_at lets through 99% and block_at 99.9% of the benign validation texts, where there "
+        "were enough of them to say so.",
+        "",
+        "## Validation",
+        "",
+        *_metrics_table(manifest.metrics.get("validation")),
+        "",
+        "## Limits",
+        "",
+        "Mostly English. A score is a ranking, not a certainty; texts unlike the training data are "
+        "judged worse. Evaluate on your own traffic (`guard evaluate`) and retrain (`guard train`).",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _sources_table(sources: object) -> list[str]:
+    if not isinstance(sources, Mapping):
+        return []
+    lines = ["| source | injection | benign | licence |", "|---|---|---|---|"]
+    for source, facts in sources.items():
+        licence = facts.get("licence", "")
+        lines.append(f"| {source} | {facts['injection']} | {facts['benign']} | {licence} |")
+    return lines
+
+
+def _metrics_table(metrics: object) -> list[str]:
+    if not isinstance(metrics, Mapping):
+        return []
+    lines = [
+        "| channel | injections | benign | ROC-AUC | recall at 1% FPR | at 0.1% FPR |",
+        "|---|---|---|---|---|---|",
+    ]
+    for channel, facts in metrics.items():
+        if isinstance(facts, Mapping):
+            cells = [
+                facts.get(name, "")
+                for name in ("injections", "benign", "roc_auc", "recall_at_1%", "recall_at_0.1%")
+            ]
+            lines.append(f"| {channel} | " + " | ".join("" if c is None else str(c) for c in cells) + " |")
+    return lines

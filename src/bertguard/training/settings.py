@@ -1,0 +1,72 @@
+"""Everything that shapes a training run, in one place and with defaults that were studied."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bertguard.errors import ConfigurationError
+from bertguard.training.augment import Augmentation
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Hyper-parameters of `train`; they stand in the manifest of what it writes.
+
+    Args:
+        name: of the checkpoint, part of the model id.
+        base: a bertguard checkpoint to go on from, or an encoder (directory or hub id).
+        pooling: `cls`, `mean` or `max`; None takes the base checkpoint's, or `mean`.
+        window_tokens: longest input in tokens; None takes the base checkpoint's, or 256.
+        overlap_tokens: ids that neighbouring windows share; None: the base's, or 64.
+        epochs: passes over the data.
+        batch_tokens: padded tokens of one step on one process.
+        learning_rate: peak of AdamW's rate (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101).
+        warmup: share of the steps in which the rate rises from 0.
+        weight_decay: of matrices; biases and norms have none.
+        clip: largest norm of the gradient.
+        dropout: before the head.
+        label_smoothing: share of the target spread over all classes.
+        max_windows: windows of one text in an epoch.
+        augmentation: composed injections and odd writings.
+        dtype: of autocast, `auto` (bf16 where the device has it), `fp32` or `bf16`.
+        seed: of everything that is drawn.
+        checks: validations per epoch.
+    """
+
+    name: str = "custom-guard"
+    base: str = "bundled"
+    pooling: str | None = None
+    window_tokens: int | None = None
+    overlap_tokens: int | None = None
+    epochs: int = 1
+    batch_tokens: int = 4096
+    learning_rate: float = 6e-5
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    dropout: float = 0.1
+    label_smoothing: float = 0.0
+    max_windows: int = 2
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    dtype: str = "auto"
+    seed: int = 0
+    checks: int = 1
+
+    def __post_init__(self) -> None:
+        positive = {
+            "epochs": self.epochs,
+            "batch_tokens": self.batch_tokens,
+            "learning_rate": self.learning_rate,
+            "clip": self.clip,
+            "max_windows": self.max_windows,
+            "checks": self.checks,
+        }
+        for name, value in positive.items():
+            if value <= 0:
+                raise ConfigurationError(f"{name}={value} must be above 0")
+        shares = {"warmup": self.warmup, "dropout": self.dropout, "smoothing": self.label_smoothing}
+        for name, value in shares.items():
+            if not 0 <= value < 1:
+                raise ConfigurationError(f"{name}={value} must be at least 0 and below 1")
+        if self.dtype not in ("auto", "fp32", "bf16"):
+            raise ConfigurationError(f'dtype={self.dtype!r}: use "auto", "fp32" or "bf16"')

@@ -1,0 +1,150 @@
+"""Where a training run starts: a guard to go on from, or a bare pretrained encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from bertguard.errors import CheckpointError, ConfigurationError
+from bertguard.model.checkpoint import BUNDLED, MANIFEST, TOKENIZER, Manifest, read_manifest
+from bertguard.model.classifier import LABELS, InjectionClassifier, load_encoder
+from bertguard.model.loading import find_checkpoint
+from bertguard.model.tokenization import WindowTokenizer, harden
+from bertguard.model.torch_scorer import load_classifier
+from bertguard.training.settings import Settings
+
+_WINDOW_TOKENS = 256
+_OVERLAP_TOKENS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """A classifier to train, its tokenizer, and the manifest it will be saved under."""
+
+    classifier: InjectionClassifier
+    tokenizer: WindowTokenizer
+    manifest: Manifest
+
+
+def starting_point(settings: Settings) -> Start:
+    """Load `settings.base`: the bundled guard, a checkpoint directory, or an encoder.
+
+    Raises:
+        CheckpointError: there is nothing to load.
+        ConfigurationError: the settings do not fit what was loaded.
+    """
+    if settings.base == "bundled":
+        return _from_checkpoint(BUNDLED, settings)
+    if (Path(settings.base) / MANIFEST).is_file():
+        return _from_checkpoint(find_checkpoint(settings.base), settings)
+    return _from_encoder(settings)
+
+
+def _from_checkpoint(directory: Path, settings: Settings) -> Start:
+    old = read_manifest(directory)
+    if settings.pooling not in (None, old.pooling):
+        raise ConfigurationError(
+            f"{directory} was trained with {old.pooling} pooling, not {settings.pooling}; leave "
+            "--pooling out, or start from an encoder"
+        )
+    manifest = _manifest(
+        settings,
+        base=f"{old.name} ({old.base})",
+        pooling=old.pooling,
+        labels=old.labels,
+        channel=old.channel == "token_type_ids",
+        marks=(old.cls_id, old.sep_id, old.pad_id),
+        window=(old.window_tokens, old.overlap_tokens),
+        thresholds=dict(old.thresholds),
+    )
+    return Start(
+        load_classifier(directory, old), _windows(directory / TOKENIZER, manifest), manifest
+    )
+
+
+def _from_encoder(settings: Settings) -> Start:
+    encoder = load_encoder(settings.base)
+    try:
+        pretrained = AutoTokenizer.from_pretrained(settings.base, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"{settings.base}: no tokenizer could be loaded from there ({type(error).__name__}); "
+            "expected tokenizer.json beside the encoder"
+        ) from error
+    backend = getattr(pretrained, "backend_tokenizer", None)
+    marks = (pretrained.cls_token_id, pretrained.sep_token_id, pretrained.pad_token_id)
+    if backend is None or None in marks:
+        raise CheckpointError(
+            f"{settings.base}: its tokenizer has no tokenizer.json form, or lacks a classification,"
+            " separator or padding token; use an encoder of the BERT family"
+        )
+    classifier = InjectionClassifier(
+        encoder,
+        pooling_name=settings.pooling or "mean",
+        dropout=settings.dropout,
+        seed=settings.seed,
+    )
+    manifest = _manifest(
+        settings,
+        base=Path(settings.base).name if Path(settings.base).exists() else settings.base,
+        pooling=settings.pooling or "mean",
+        labels=LABELS,
+        channel=classifier.reads_channel,
+        marks=marks,
+        window=(_WINDOW_TOKENS, _OVERLAP_TOKENS),
+        thresholds={"prompt": (0.5, 0.9), "data": (0.5, 0.9)},
+    )
+    # RoBERTa counts positions from its padding id on, so two of them hold no token.
+    positions = getattr(encoder.config, "max_position_embeddings", None) or 512
+    room = positions - (2 if "roberta" in encoder.config.model_type else 0)
+    if manifest.window_tokens > room:
+        raise ConfigurationError(
+            f"window_tokens={manifest.window_tokens}: {settings.base} reads at most {room} tokens"
+        )
+    tokenizer = harden(Tokenizer.from_str(backend.to_str()))
+    return Start(classifier, _wrapped(tokenizer, manifest), manifest)
+
+
+def _manifest(
+    settings: Settings,
+    *,
+    base: str,
+    pooling: str,
+    labels: tuple[str, ...],
+    channel: bool,
+    marks: tuple[int, int, int],
+    window: tuple[int, int],
+    thresholds: dict[str, tuple[float, float]],
+) -> Manifest:
+    return Manifest(
+        name=settings.name,
+        base=base,
+        pooling=pooling,
+        dropout=settings.dropout,
+        labels=tuple(labels),
+        window_tokens=settings.window_tokens or window[0],
+        overlap_tokens=window[1] if settings.overlap_tokens is None else settings.overlap_tokens,
+        channel="token_type_ids" if channel else "ignored",
+        cls_id=marks[0],
+        sep_id=marks[1],
+        pad_id=marks[2],
+        temperature={"prompt": 1.0, "data": 1.0},
+        thresholds=thresholds,
+    )
+
+
+def _windows(file: Path, manifest: Manifest) -> WindowTokenizer:
+    return _wrapped(Tokenizer.from_file(str(file)), manifest)
+
+
+def _wrapped(tokenizer: Tokenizer, manifest: Manifest) -> WindowTokenizer:
+    return WindowTokenizer(
+        tokenizer,
+        cls_id=manifest.cls_id,
+        sep_id=manifest.sep_id,
+        window_tokens=manifest.window_tokens,
+        overlap_tokens=manifest.overlap_tokens,
+    )
