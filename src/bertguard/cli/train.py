@@ -52,8 +52,10 @@ def command(
     ] = None,
     most_injection_chars: Annotated[
         int | None,
-        typer.Option(help="Leave out longer injections in channel data: nobody knows where in them "
-                     "the payload lies."),
+        typer.Option(
+            help="Leave out longer injections in channel data: nobody knows where in them "
+            "the payload lies."
+        ),
     ] = None,
     pooling: Annotated[str | None, typer.Option(help="cls, mean or max.")] = None,
     window: Annotated[int | None, typer.Option(help="Longest input in tokens.")] = None,
@@ -198,9 +200,7 @@ class _Bar:
         line = f"epoch {step.epoch + 1} loss {self._loss:.3f}"
         if step.validation is not None:
             line += f" validation {step.validation:.3f}"
-        self._progress.update(
-            self._task, description=line, completed=step.done, total=step.total
-        )
+        self._progress.update(self._task, description=line, completed=step.done, total=step.total)
         if not self._terminal and (
             step.done % 50 == 0 or step.done == step.total or step.validation is not None
         ):

@@ -97,7 +97,7 @@ def load_encoder(base: str | Path) -> PreTrainedModel:
 def empty_encoder(config: PretrainedConfig) -> PreTrainedModel:
     """An encoder of that architecture with random weights, to be filled from a checkpoint."""
     pooler = {"add_pooling_layer": False} if config.model_type in _WITH_POOLER else {}
-    return AutoModel.from_config(config, trust_remote_code=False, **pooler)  # type: ignore[no-any-return]  # from_config is untyped
+    return AutoModel.from_config(config, trust_remote_code=False, **pooler)  # type: ignore[no-any-return,no-untyped-call]  # it has no types
 
 
 # Model types whose AutoModel class takes `add_pooling_layer`.

@@ -130,7 +130,7 @@ def open_session(path: Path) -> object:
     options.enable_mem_pattern = False
     options.log_severity_level = 3
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])  # type: ignore[no-any-return]  # onnxruntime is untyped
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's errors share no public base class
         raise CheckpointError(
             f"{path}: ONNX Runtime cannot load it ({type(error).__name__}); the file is damaged, "

@@ -90,7 +90,7 @@ class TorchScorer:
         logits = self._classifier(**batch).float()
         temperature = self._temperature[batch["token_type_ids"][:, 0]].unsqueeze(-1)
         probabilities = torch.softmax(logits / temperature, dim=-1)
-        return probabilities[:, self._manifest.injection_index].tolist()  # type: ignore[no-any-return]  # tolist is untyped
+        return probabilities[:, self._manifest.injection_index].tolist()
 
 
 def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor]:

@@ -253,9 +253,7 @@ def cap_per_source(
     return [examples[place] for place in sorted(kept)]
 
 
-def token_budget_batches(
-    lengths: Sequence[int], *, max_tokens: int, seed: int
-) -> list[list[int]]:
+def token_budget_batches(lengths: Sequence[int], *, max_tokens: int, seed: int) -> list[list[int]]:
     """Item numbers in batches whose `longest x count` is at most `max_tokens`.
 
     Items are shuffled, sorted by length within buckets of many batches, cut, and the batches

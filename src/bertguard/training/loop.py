@@ -18,7 +18,7 @@ from bertguard.errors import DataError
 from bertguard.model.checkpoint import Manifest
 from bertguard.model.torch_scorer import collate
 from bertguard.training import resume, saving
-from bertguard.training.augment import Augmentation, epoch_texts
+from bertguard.training.augment import Augmentation, TrainingText, epoch_texts
 from bertguard.training.dataset import Example, data_hash
 from bertguard.training.epoch import LabelledWindow, epoch_batches, labelled_windows
 from bertguard.training.settings import Settings
@@ -82,7 +82,16 @@ def train(
     if accelerator.is_main_process and fresh:
         resume.discard(out)
     accelerator.wait_for_everyone()
-    _fit(accelerator, start, training, validation, settings, out, fingerprint, report)
+    _fit(
+        accelerator,
+        start,
+        training,
+        validation,
+        settings=settings,
+        out=out,
+        fingerprint=fingerprint,
+        report=report,
+    )
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return None
@@ -98,6 +107,7 @@ def _fit(
     start: Start,
     training: Sequence[Example],
     validation: Sequence[Example],
+    *,
     settings: Settings,
     out: Path,
     fingerprint: str,
@@ -141,9 +151,7 @@ def _fit(
             if accelerator.is_main_process:
                 if report is not None:
                     tokens = int(inputs["attention_mask"].sum())
-                    report(
-                        Step(epoch, number + 1, len(batches), tokens, loss.item(), checked)
-                    )
+                    report(Step(epoch, number + 1, len(batches), tokens, loss.item(), checked))
                 if checked is not None or progress.step % _SAVE_EVERY == 0:
                     resume.save(out, progress, classifier, optimizer)
         progress = replace(progress, epoch=epoch + 1, done=0)
@@ -216,7 +224,7 @@ def _keep_best(
         keep(out, scored)
 
 
-def _validation_texts(validation: Sequence[Example], settings: Settings) -> list:  # type: ignore[type-arg]
+def _validation_texts(validation: Sequence[Example], settings: Settings) -> list[TrainingText]:
     """Validation rows as they are, and injections composed from them, never written oddly."""
     composed = Augmentation(composed=settings.augmentation.composed // 8)
     return epoch_texts(validation, composed, seed=settings.seed, epoch=-1)
@@ -226,10 +234,10 @@ def _bf16(settings: Settings, device: str) -> bool:
     if settings.dtype != "auto":
         return settings.dtype == "bf16"
     if device != "cpu" and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported()
+        return bool(torch.cuda.is_bf16_supported())
     # bf16 without the instruction is emulated and slower than fp32.
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(supported and supported())
+    return supported is not None and bool(supported())
 
 
 def _step_seed(seed: int, step: int, process: int) -> int:

@@ -126,8 +126,8 @@ def model_card(manifest: Manifest) -> str:
         "",
         "## Intended use",
         "",
-        "Scoring text on its way to an LLM. Channel *prompt*: an attempt to override what the model "
-        "was told, to break its rules or to read them out. Channel *data*: any instruction to the "
+        "Scoring text on its way to an LLM. Channel *prompt*: an attempt to override what the "
+        "model was told, to break its rules or to read them out. Channel *data*: any instruction to the "
         "model inside text that it should only read. Not a moderation of topics, and one layer of "
         "defence among others.",
         "",
@@ -149,9 +149,8 @@ def model_card(manifest: Manifest) -> str:
     for channel, (flag_at, block_at) in manifest.thresholds.items():
         behind = manifest.calibration.get(channel)
         count = behind.get("benign_texts") if isinstance(behind, Mapping) else "?"
-        lines.append(
-            f"| {channel} | {flag_at} | {block_at} | {manifest.temperature[channel]:.3f} | {count} |"
-        )
+        temperature = f"{manifest.temperature[channel]:.3f}"
+        lines.append(f"| {channel} | {flag_at} | {block_at} | {temperature} | {count} |")
     lines += [
         "",
         "flag_at lets through 99% and block_at 99.9% of the benign validation texts, where there "
@@ -163,8 +162,9 @@ def model_card(manifest: Manifest) -> str:
         "",
         "## Limits",
         "",
-        "Mostly English. A score is a ranking, not a certainty; texts unlike the training data are "
-        "judged worse. Evaluate on your own traffic (`guard evaluate`) and retrain (`guard train`).",
+        "Mostly English. A score is a ranking, not a certainty; texts unlike the training data "
+        "are judged worse. Evaluate on your own traffic (`guard evaluate`) and retrain "
+        "(`guard train`).",
         "",
     ]
     return "\n".join(lines)
@@ -193,5 +193,7 @@ def _metrics_table(metrics: object) -> list[str]:
                 facts.get(name, "")
                 for name in ("injections", "benign", "roc_auc", "recall_at_1%", "recall_at_0.1%")
             ]
-            lines.append(f"| {channel} | " + " | ".join("" if c is None else str(c) for c in cells) + " |")
+            lines.append(
+                f"| {channel} | " + " | ".join("" if c is None else str(c) for c in cells) + " |"
+            )
     return lines

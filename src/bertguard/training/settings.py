@@ -17,7 +17,7 @@ class Settings:
         base: a bertguard checkpoint to go on from, or an encoder (directory or hub id).
         pooling: `cls`, `mean` or `max`; None takes the base checkpoint's, or `mean`.
         window_tokens: longest input in tokens; None takes the base checkpoint's, or 256.
-        overlap_tokens: ids that neighbouring windows share; None: the base's, or 64.
+        overlap_tokens: ids that neighbouring windows share; None is a quarter of the window.
         epochs: passes over the data.
         batch_tokens: padded tokens of one step on one process.
         learning_rate: peak of AdamW's rate (Loshchilov and Hutter, https://arxiv.org/abs/1711.05101).

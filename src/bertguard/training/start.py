@@ -17,7 +17,8 @@ from bertguard.model.torch_scorer import load_classifier
 from bertguard.training.settings import Settings
 
 _WINDOW_TOKENS = 256
-_OVERLAP_TOKENS = 64
+# A quarter: a payload of up to 64 tokens lies whole in one window of 256 or the next.
+_OVERLAP_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ def _from_checkpoint(directory: Path, settings: Settings) -> Start:
         labels=old.labels,
         channel=old.channel == "token_type_ids",
         marks=(old.cls_id, old.sep_id, old.pad_id),
-        window=(old.window_tokens, old.overlap_tokens),
+        window=old.window_tokens,
         thresholds=dict(old.thresholds),
     )
     return Start(
@@ -94,7 +95,7 @@ def _from_encoder(settings: Settings) -> Start:
         labels=LABELS,
         channel=classifier.reads_channel,
         marks=marks,
-        window=(_WINDOW_TOKENS, _OVERLAP_TOKENS),
+        window=_WINDOW_TOKENS,
         thresholds={"prompt": (0.5, 0.9), "data": (0.5, 0.9)},
     )
     # RoBERTa counts positions from its padding id on, so two of them hold no token.
@@ -116,17 +117,19 @@ def _manifest(
     labels: tuple[str, ...],
     channel: bool,
     marks: tuple[int, int, int],
-    window: tuple[int, int],
+    window: int,
     thresholds: dict[str, tuple[float, float]],
 ) -> Manifest:
+    window = settings.window_tokens or window
+    overlap = settings.overlap_tokens
     return Manifest(
         name=settings.name,
         base=base,
         pooling=pooling,
         dropout=settings.dropout,
         labels=tuple(labels),
-        window_tokens=settings.window_tokens or window[0],
-        overlap_tokens=window[1] if settings.overlap_tokens is None else settings.overlap_tokens,
+        window_tokens=window,
+        overlap_tokens=window // _OVERLAP_SHARE if overlap is None else overlap,
         channel="token_type_ids" if channel else "ignored",
         cls_id=marks[0],
         sep_id=marks[1],

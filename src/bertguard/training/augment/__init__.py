@@ -24,14 +24,24 @@ _LONG_SLICE_CHARS = 2400
 
 # A person hands a document to the model: the frame is a prompt, what it carries is not.
 _REQUESTS = (
-    "Summarize the following text:\n\n{0}", "{0}\n\nWhat is this about?", "Translate to German: {0}",
-    "Proofread this for me:\n{0}", "Here is an email I received:\n{0}\nPlease draft a reply.",
-    "Explain this code:\n```\n{0}\n```", "What does this error mean?\n\n{0}", "Rewrite formally: {0}",
-    "Extract every date from this document.\n---\n{0}\n---", "Context:\n{0}\n\nQuestion: who wrote it?",
-    "tl;dr?\n\n{0}", "I found this page: {0} Is it trustworthy?", "Fix the grammar: {0}",
-    "Classify the sentiment of this review: {0}", "Make five quiz questions from:\n{0}",
-    "Turn this into a table.\n{0}", "<document>\n{0}\n</document>\nGive me three key points.",
-)  # fmt: skip
+    "Summarize the following text:\n\n{0}",
+    "{0}\n\nWhat is this about?",
+    "Translate to German: {0}",
+    "Proofread this for me:\n{0}",
+    "Here is an email I received:\n{0}\nPlease draft a reply.",
+    "Explain this code:\n```\n{0}\n```",
+    "What does this error mean?\n\n{0}",
+    "Rewrite formally: {0}",
+    "Extract every date from this document.\n---\n{0}\n---",
+    "Context:\n{0}\n\nQuestion: who wrote it?",
+    "tl;dr?\n\n{0}",
+    "I found this page: {0} Is it trustworthy?",
+    "Fix the grammar: {0}",
+    "Classify the sentiment of this review: {0}",
+    "Make five quiz questions from:\n{0}",
+    "Turn this into a table.\n{0}",
+    "<document>\n{0}\n</document>\nGive me three key points.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +90,7 @@ class _Materials:
 
     def payload(self, rng: Random) -> str:
         order, attack = _draw(rng, self._orders), _draw(rng, self._attacks)
-        return payload(
-            rng, orders=[order] if order else [], attacks=[attack] if attack else []
-        )
+        return payload(rng, orders=[order] if order else [], attacks=[attack] if attack else [])
 
     def overriding(self, rng: Random) -> str:
         attack = _draw(rng, self._attacks)

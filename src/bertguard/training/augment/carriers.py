@@ -146,7 +146,14 @@ def table(rng: Random, context: str) -> tuple[str, Escape]:
 def code(rng: Random, context: str) -> tuple[str, Escape]:
     """A comment, a docstring or a string in source code."""
     shape = rng.choice(
-        [f"# {HERE}", f"// {HERE}", f"/* {HERE} */", f'"""{HERE}"""', f"-- {HERE}", f"# TODO: {HERE}"]
+        [
+            f"# {HERE}",
+            f"// {HERE}",
+            f"/* {HERE} */",
+            f'"""{HERE}"""',
+            f"-- {HERE}",
+            f"# TODO: {HERE}",
+        ]
     )
     return _between_lines(rng, context, shape), _one_line
 
@@ -171,8 +178,9 @@ def mail(rng: Random, context: str) -> tuple[str, Escape]:
         body = f"{context}\n\n--\n{name}\n{HERE}"
     else:
         body = prose(rng, context)[0]
-    return f"{head}\n\nHi {other},\n\n{body}\n\n{rng.choice(['Thanks', 'Best', 'Regards'])},\n{name}", (
-        _one_line
+    return (
+        f"{head}\n\nHi {other},\n\n{body}\n\n{rng.choice(['Thanks', 'Best', 'Regards'])},\n{name}",
+        (_one_line),
     )
 
 
@@ -191,7 +199,7 @@ def search_result(rng: Random, context: str) -> tuple[str, Escape]:
     foreign = f"{snippets[place][:120]} {HERE}" if rng.random() < 0.6 else HERE
     snippets.insert(place, foreign)
     return "\n\n".join(
-        f"[{number}] https://www.example.{rng.choice(['com', 'org', 'net'])}/{rng.randint(10, 9999)}\n{snippet}"
+        f"[{number}] https://www.example.{rng.choice(_DOMAINS)}/{rng.randint(10, 9999)}\n{snippet}"
         for number, snippet in enumerate(snippets, start=1)
     ), _one_line
 
@@ -212,6 +220,7 @@ def tool_result(rng: Random, context: str) -> tuple[str, Escape]:
     return head + prose(rng, context)[0], _plain
 
 
+_DOMAINS = ("com", "org", "net")
 _NAMES = ("Anna", "Ben", "Chen", "Dina", "Elif", "Farid", "Grace", "Hugo", "Ines", "Jonas", "Kofi")
 
 

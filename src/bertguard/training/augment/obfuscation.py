@@ -79,13 +79,10 @@ def prefixed(rng: Random, text: str) -> str:
 def opaque(rng: Random, text: str) -> str:
     """base64, hexadecimal or rot13 of the whole."""
     raw = text.encode("utf-8", "replace")
-    return rng.choice(
-        (
-            lambda: base64.b64encode(raw).decode("ascii"),
-            lambda: raw.hex(),
-            lambda: codecs.encode(text, "rot13"),
-        )
-    )()
+    draw = rng.random()
+    if draw < 0.4:
+        return base64.b64encode(raw).decode("ascii")
+    return raw.hex() if draw < 0.7 else codecs.encode(text, "rot13")
 
 
 READABLE: tuple[Writing, ...] = (
@@ -94,6 +91,4 @@ READABLE: tuple[Writing, ...] = (
 
 
 def _by_word(rng: Random, text: str, share: float, rewrite: Callable[[str], str]) -> str:
-    return " ".join(
-        rewrite(word) if rng.random() < share else word for word in text.split(" ")
-    )
+    return " ".join(rewrite(word) if rng.random() < share else word for word in text.split(" "))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from random import Random
 
 
@@ -64,7 +65,7 @@ def boundaries(text: str) -> list[int]:
     """Offsets at which something can be put in: both ends, and after every line and sentence."""
     inner = [
         place + 1
-        for place, (here, after) in enumerate(zip(text, text[1:], strict=False))
+        for place, (here, after) in enumerate(pairwise(text))
         if here == "\n" or (here in ".!?。！？" and after in " \n")
     ]
     return [0, *inner, len(text)]

@@ -1,0 +1,255 @@
+"""torch -> ONNX fp32 and int8, and the proof that the three say the same."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import warnings
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime.quantization import QuantType, quantize_dynamic
+from torch import nn
+
+from bertguard.errors import CheckpointError, DataError
+from bertguard.model.checkpoint import ONNX_FP32, ONNX_INT8, Manifest, read_manifest, write_manifest
+from bertguard.model.onnx_scorer import OnnxScorer
+from bertguard.model.torch_scorer import TorchScorer, load_classifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from bertguard.scoring import Scorer
+
+LARGEST_FP32_DIFFERENCE = 1e-4
+LARGEST_INT8_MEAN_DIFFERENCE = 0.01
+LARGEST_INT8_FLIPS = 0.005
+_OPSET = 18
+
+
+@dataclass(frozen=True, slots=True)
+class Parity:
+    """How far the ONNX models are from torch, on real texts.
+
+    Differences are of P(injection). `flips` is the share of texts whose action (allow, flag,
+    block) at the checkpoint's thresholds is another with int8. `fp32_products` names the matrix
+    products that int8 left in fp32, if any.
+    """
+
+    texts: int
+    fp32_largest: float
+    int8_mean: float
+    int8_largest: float
+    flips: float
+    fp32_products: str = "none"
+
+    @property
+    def holds(self) -> bool:
+        """True where every bound is kept."""
+        return (
+            self.fp32_largest <= LARGEST_FP32_DIFFERENCE
+            and self.int8_mean <= LARGEST_INT8_MEAN_DIFFERENCE
+            and self.flips <= LARGEST_INT8_FLIPS
+        )
+
+    def lines(self) -> list[str]:
+        """The figures with their bounds, one line each."""
+        return [
+            f"fp32 ONNX against torch: largest difference {self.fp32_largest:.2e} "
+            f"(at most {LARGEST_FP32_DIFFERENCE:.0e})",
+            f"int8 ONNX against torch: mean difference {self.int8_mean:.4f} "
+            f"(at most {LARGEST_INT8_MEAN_DIFFERENCE}), largest {self.int8_largest:.3f}",
+            f"int8 decisions flipped: {self.flips:.2%} of {self.texts} texts "
+            f"(at most {LARGEST_INT8_FLIPS:.1%})",
+            f"matrix products left in fp32: {self.fp32_products}",
+        ]
+
+
+def export(directory: Path, texts: Sequence[tuple[str, str]], *, keep_fp32: bool = False) -> Parity:
+    """Write `model.int8.onnx` into a checkpoint directory and measure it on `texts`.
+
+    First every matrix product is quantised. If that is not close enough, the products that follow
+    the activation of each feed-forward block stay in fp32: their inputs have the outliers
+    (Bondarenko et al. 2021, https://arxiv.org/abs/2109.12948).
+
+    Args:
+        directory: a checkpoint that `guard train` wrote.
+        texts: (text, channel) pairs, real ones; 500 or more make the figures mean something.
+        keep_fp32: also leave `model.fp32.onnx` there.
+
+    Raises:
+        CheckpointError: the bounds are not kept; the int8 file is not left behind.
+        DataError: there are no texts.
+    """
+    if not texts:
+        raise DataError("guard export needs texts to measure on; found none")
+    manifest = read_manifest(directory)
+    with tempfile.TemporaryDirectory(prefix="bertguard-export-") as scratch:
+        fp32 = Path(scratch) / ONNX_FP32
+        to_onnx(directory, manifest, fp32)
+        reference = _scores(TorchScorer.load(directory, manifest, device="cpu"), texts)
+        exact = _scores(_onnx(directory, manifest, fp32), texts)
+        fp32_largest = float(np.abs(exact - reference).max())
+        for kept in ("none", "feed-forward outputs"):
+            int8 = Path(scratch) / ONNX_INT8
+            quantise(fp32, int8, keep=[] if kept == "none" else feed_forward_outputs(fp32))
+            quick = _scores(_onnx(directory, manifest, int8), texts)
+            parity = _compare(reference, quick, texts, manifest=manifest)
+            parity = replace(parity, fp32_largest=fp32_largest, fp32_products=kept)
+            if parity.holds:
+                break
+        if not parity.holds:
+            raise CheckpointError(
+                f"{directory}: the exported model is too far from the trained one. "
+                + "; ".join(parity.lines())
+            )
+        # `replace` cannot cross file systems, and a scratch folder may be on another one.
+        (directory / ONNX_INT8).write_bytes(int8.read_bytes())
+        if keep_fp32:
+            (directory / ONNX_FP32).write_bytes(fp32.read_bytes())
+    metrics = {**manifest.metrics, "int8_parity": _rounded(parity)}
+    write_manifest(directory, replace(manifest, metrics=metrics))
+    return parity
+
+
+def to_onnx(directory: Path, manifest: Manifest, file: Path) -> None:
+    """The classifier as an fp32 ONNX graph: ids, mask and segments `(batch, tokens)` -> logits."""
+    classifier = load_classifier(directory, manifest)
+    ids = torch.full((2, 12), manifest.pad_id, dtype=torch.long)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if manifest.channel == "token_type_ids":
+        inputs["token_type_ids"] = torch.zeros_like(ids)
+    sizes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("tokens", min=2)}
+    with warnings.catch_warnings(), _quiet(), torch.inference_mode(False), torch.no_grad():
+        # Deprecations inside torch and transformers while they trace are none of the user's.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            _Positional(classifier, tuple(inputs)),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=["logits"],
+            dynamic_shapes=(tuple(dict(sizes) for _ in inputs),),
+            opset_version=_OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+        if program is None:
+            raise CheckpointError(f"{directory}: torch could not export it to ONNX")
+        program.save(file, external_data=False)
+
+
+class _Positional(nn.Module):
+    """Takes the inputs in order, as the exporter names them."""
+
+    def __init__(self, classifier: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.names = names
+
+    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+        return self.classifier(**dict(zip(self.names, tensors, strict=True)))  # type: ignore[no-any-return]  # nn.Module calls are untyped
+
+
+def quantise(fp32: Path, int8: Path, *, keep: Sequence[str]) -> None:
+    """Dynamic int8, weights per output channel, word embeddings included; `keep` stays fp32.
+
+    Source: Jacob et al. 2018, https://arxiv.org/abs/1712.05877.
+    """
+    with _quiet():
+        quantize_dynamic(
+            fp32,
+            int8,
+            per_channel=True,
+            # Seven-bit weights cannot overflow the 16-bit sums of CPUs without VNNI.
+            reduce_range=False,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=list(keep),
+            extra_options={"MatMulConstBOnly": True},
+        )
+
+
+def feed_forward_outputs(fp32: Path) -> list[str]:
+    """Names of the products whose weight is wider than tall: back from the feed-forward width."""
+    graph = onnx.load(fp32).graph
+    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    return [
+        node.name
+        for node in graph.node
+        if node.op_type in ("MatMul", "Gemm")
+        and len(shape := shapes.get(node.input[1], ())) == 2
+        and max(shape) >= 2 * min(shape)
+        and shape[0 if node.op_type == "MatMul" else _inner(node)] == max(shape)
+        and min(shape) > 8
+    ]
+
+
+def _inner(node: onnx.NodeProto) -> int:
+    """Which axis of a Gemm's weight is summed over."""
+    transposed = any(a.name == "transB" and a.i == 1 for a in node.attribute)
+    return 1 if transposed else 0
+
+
+def _onnx(directory: Path, manifest: Manifest, file: Path) -> Scorer:
+    return OnnxScorer.load(directory, manifest, file=str(file.resolve()), parallelism=1)
+
+
+def _scores(scorer: Scorer, texts: Sequence[tuple[str, str]]) -> np.ndarray:
+    """The score of each text: its worst window's, windows one at a time as in serving."""
+    return np.asarray(
+        [
+            max((scorer.score([window])[0] for window in scorer.windows(text, channel)), default=0)
+            for text, channel in texts
+        ]
+    )
+
+
+def _compare(
+    reference: np.ndarray,
+    quick: np.ndarray,
+    texts: Sequence[tuple[str, str]],
+    *,
+    manifest: Manifest,
+) -> Parity:
+    difference = np.abs(quick - reference)
+    thresholds = np.asarray([manifest.thresholds[channel] for _, channel in texts])
+    before = (reference[:, None] >= thresholds).sum(axis=1)
+    after = (quick[:, None] >= thresholds).sum(axis=1)
+    return Parity(
+        texts=len(texts),
+        fp32_largest=0.0,
+        int8_mean=float(difference.mean()),
+        int8_largest=float(difference.max()),
+        flips=float((before != after).mean()),
+    )
+
+
+def _rounded(parity: Parity) -> dict[str, object]:
+    return {
+        "texts": parity.texts,
+        "fp32_largest": float(f"{parity.fp32_largest:.2e}"),
+        "int8_mean": round(parity.int8_mean, 5),
+        "int8_largest": round(parity.int8_largest, 4),
+        "flips": round(parity.flips, 4),
+        "fp32_products": parity.fp32_products,
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporters' chatter, which goes to loggers and to standard output."""
+    import contextlib
+    import logging
+
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with Path(os.devnull).open("w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
+            yield
+    finally:
+        logging.disable(before)

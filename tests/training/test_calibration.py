@@ -1,0 +1,64 @@
+"""Temperature and thresholds are what their definitions say."""
+
+from __future__ import annotations
+
+import math
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bertguard.training.calibration import calibrate, fit_temperature
+from bertguard.training.validation import Scored, validation_loss
+
+
+def sample(count: int, *, centre: float, label: int, seed: int = 0) -> list[Scored]:
+    rng = Random(seed + label)
+    return [Scored("data", label, rng.gauss(centre, 2.0)) for _ in range(count)]
+
+
+def score(margin: float, temperature: float) -> float:
+    return 1 / (1 + math.exp(-margin / temperature))
+
+
+@settings(max_examples=20)
+@given(shift=st.floats(-2, 6), seed=st.integers(0, 50))
+def test_thresholds_keep_their_false_alarm_rates(shift: float, seed: int) -> None:
+    """Law: at most 1% of the benign texts are flagged and 0.1% blocked, and flag <= block."""
+    scored = [
+        *sample(2000, centre=-shift, label=0, seed=seed),
+        *sample(300, centre=shift, label=1, seed=seed),
+    ]
+    found = calibrate(scored)["data"]
+    assert found.flag_at is not None
+    assert found.block_at is not None
+    assert 0.5 <= found.flag_at <= found.block_at <= 0.9999
+    benign = [score(text.margin, found.temperature) for text in scored if text.label == 0]
+    assert sum(s >= found.flag_at + 1e-5 for s in benign) <= 20
+    assert sum(s >= found.block_at + 1e-5 for s in benign) <= 2
+
+
+def test_too_few_benign_texts_set_no_threshold() -> None:
+    """Ninety-nine texts say nothing about one false alarm in a hundred."""
+    scored = [*sample(99, centre=-2, label=0), *sample(99, centre=2, label=1)]
+    assert calibrate(scored)["data"].flag_at is None
+    assert calibrate(scored)["prompt"].temperature == 1.0
+
+
+@settings(max_examples=20)
+@given(stretch=st.floats(0.5, 5))
+def test_temperature_undoes_overconfidence(stretch: float) -> None:
+    """Margins stretched by a factor need a temperature larger by that factor."""
+    rng = Random(1)
+    benign = [rng.gauss(-1.5, 1.5) for _ in range(800)]
+    hostile = [rng.gauss(1.5, 1.5) for _ in range(800)]
+    plain = fit_temperature(benign, hostile)
+    wide = fit_temperature([m * stretch for m in benign], [m * stretch for m in hostile])
+    assert math.isclose(wide, max(0.2, min(10, plain * stretch)), rel_tol=0.01)
+
+
+def test_every_group_weighs_the_same_in_the_loss() -> None:
+    """A thousand easy prompts do not hide ten missed injections."""
+    easy = [Scored("prompt", 0, -8.0)] * 1000
+    missed = [Scored("data", 1, -8.0)] * 10
+    assert validation_loss([*easy, *missed]) > 3.9
