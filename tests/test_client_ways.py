@@ -84,6 +84,37 @@ async def test_redirects_are_judged_again(face: Face, guard: Guard, llm: FakeLLM
     ]
 
 
+async def test_every_request_of_an_authentication_is_judged(
+    face: Face, guard: Guard, llm: FakeLLM, url: str
+) -> None:
+    """An auth flow sends requests of its own and sends a body again: the guard sees each."""
+    base = face.module.Auth
+    body = json.dumps(chat(BENIGN)).encode()
+
+    class Asks(base):  # type: ignore[misc, valid-type]
+        requires_request_body = True
+
+        def __init__(self, question: str) -> None:
+            self.question = question
+
+        def auth_flow(self, request: Any) -> Iterator[Any]:
+            assert request.content == body
+            token = yield face.module.Request("POST", f"{url}/token", json={"q": self.question})
+            request.headers["authorization"] = f"Bearer {token.status_code}"
+            yield request
+            yield request
+
+    client = face.client(guard, base_url=url)
+    for question, status in ((BENIGN, 200), (ATTACK, 400)):
+        response = await face.request(client, "POST", CHAT, content=body, auth=Asks(question))
+        assert response.status_code == 200
+        assert dict(llm.received[-1].headers)["authorization"] == f"Bearer {status}"
+    await face.close(client)
+    paths = [received.path for received in llm.received]
+    assert paths == ["/token", CHAT, CHAT, CHAT, CHAT]
+    assert [received.body for received in llm.received if received.path == CHAT] == [body] * 4
+
+
 @pytest.mark.parametrize("way", ["proxy", "mounts", "environment"])
 async def test_proxies_and_mounts_are_no_way_around(
     face: Face,
@@ -134,6 +165,22 @@ async def test_an_existing_client_is_guarded_in_place(
     assert (await face.request(client, "POST", CHAT, json=chat(BENIGN))).status_code == 200
     await face.close(client)
     assert len(llm.received) == 1
+
+
+def test_other_options_are_not_taken_for_the_same_guard(guard: Guard) -> None:
+    """A second, stricter call is not ignored because a laxer one came before it."""
+    sent: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request)
+        return httpx.Response(200)
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as client:
+        guard_client(client, guard, trusted_roles=["user"])
+        assert client.post(f"http://llm{CHAT}", json=chat(ATTACK)).status_code == 200
+        guard_client(client, guard)
+        assert client.post(f"http://llm{CHAT}", json=chat(ATTACK)).status_code == 400
+    assert len(sent) == 1
 
 
 async def test_another_guard_adds_to_the_first(face: Face, guard: Guard, url: str) -> None:

@@ -136,7 +136,7 @@ async def test_nobody_is_trusted_unless_the_operator_says_so(guard: Guard) -> No
 
 
 async def test_the_verdict_is_in_the_request_state(guard: Guard) -> None:
-    """`scope["state"]["guard"]` holds it, in a copy: the server's own state stays as it was."""
+    """`scope["state"]["guard"]` holds it, beside what the lifespan left there."""
     app = Notes()
     state = {"db": "pool"}
     await exchange(GuardMiddleware(app, guard), http_scope(state=state), [chat(BENIGN)])
@@ -144,7 +144,20 @@ async def test_the_verdict_is_in_the_request_state(guard: Guard) -> None:
     assert isinstance(verdict, Verdict)
     assert (verdict.action, verdict.dialect) == (Action.ALLOW, "openai.chat")
     assert app.scopes[0]["state"]["db"] == "pool"
-    assert state == {"db": "pool"}
+
+
+async def test_state_is_shared_with_what_stands_outside(guard: Guard) -> None:
+    """An outer middleware reads the verdict, and what the application left, after the call."""
+
+    class Leaves(Notes):
+        async def __call__(self, scope, receive, send) -> None:  # type: ignore[no-untyped-def]
+            scope["state"]["user"] = "ada"
+            await super().__call__(scope, receive, send)
+
+    for scope in (http_scope(), http_scope(state={"db": "pool"})):
+        await exchange(GuardMiddleware(Leaves(), guard), scope, [chat(BENIGN)])
+        assert scope["state"]["guard"].status == "scanned"
+        assert scope["state"]["user"] == "ada"
 
 
 async def test_a_flagged_request_passes_with_headers_on_its_response(flagging: Guard) -> None:
@@ -159,6 +172,18 @@ async def test_a_flagged_request_passes_with_headers_on_its_response(flagging: G
         (b"x-guard-score", b"0.9900"),
     ]
     assert app.scopes[0]["state"]["guard"].action is Action.FLAG
+
+
+async def test_an_application_cannot_contradict_the_report(flagging: Guard) -> None:
+    """Where the guard reports, an `x-guard-*` value of the application's own gives way."""
+    own = [(b"X-Guard-Action", b"allow"), (b"x-guard-note", b"mine")]
+    guarded = GuardMiddleware(Notes(headers=own), flagging)
+    reported = await exchange(guarded, http_scope(), [chat(ATTACK)])
+    silent = await exchange(guarded, http_scope(), [chat(BENIGN)])
+    names = [name for name, _ in reported.sent[0]["headers"]]
+    assert names == [b"x-guard-note", b"x-guard-action", b"x-guard-score"]
+    assert reported.headers["x-guard-action"] == "flag"
+    assert silent.sent[0]["headers"] == own
 
 
 async def test_verdicts_can_be_kept_out_of_the_response(flagging: Guard) -> None:

@@ -12,7 +12,7 @@ from starlette._utils import get_route_path
 
 from bertguard import Guard, GuardMiddleware
 from bertguard.errors import ConfigurationError
-from bertguard.middleware import _route_path
+from bertguard.middleware.exemptions import Exemptions, route_path
 from rawasgi import JSON, Notes, exchange, http_scope
 from support import ATTACK, KeywordScorer
 
@@ -102,7 +102,29 @@ async def test_no_other_spelling_passes(guard: Guard, target: str) -> None:
 def test_the_path_is_the_one_that_starlette_routes_on(path: str, root: str) -> None:
     """`root_path` is removed exactly as Starlette's router removes it."""
     scope = http_scope(path, root_path=root)
-    assert _route_path(scope) == get_route_path(scope)
+    assert route_path(scope) == get_route_path(scope)
+
+
+@pytest.mark.parametrize(
+    ("entry", "target"), [("GET /healthz", "/healthz"), ("GET /static/*", "/static/a")]
+)
+async def test_an_exemption_may_name_its_method(guard: Guard, entry: str, target: str) -> None:
+    """With a method in front the same path is read for any other method, and as a WebSocket."""
+    assert await passes(guard, target, [entry], method="GET")
+    for method in ("POST", "HEAD", "get", "GET "):
+        assert not await passes(guard, target, [entry], method=method)
+    assert not Exemptions([entry]).match({"type": "websocket", "path": target})
+    assert Exemptions([target]).match({"type": "websocket", "path": target})
+
+
+async def test_no_header_is_a_way_out(guard: Guard) -> None:
+    """Headers that rename the path or the method for other software change nothing here."""
+    target = b"/healthz"
+    for name in (b"x-original-url", b"x-rewrite-url", b"x-forwarded-prefix", b"x-forwarded-uri"):
+        app = Notes()
+        scope = http_scope(headers=[*JSON, (name, target), (b"x-http-method-override", b"GET")])
+        guarded = GuardMiddleware(app, guard, exempt=["/healthz"])
+        assert (await exchange(guarded, scope, [BODY])).status == 400
 
 
 async def test_exemptions_are_relative_to_the_application(guard: Guard) -> None:
@@ -118,11 +140,9 @@ async def test_exemptions_are_relative_to_the_application(guard: Guard) -> None:
 )
 def test_only_paths_that_mean_one_thing_are_exempt(text: str, before: str) -> None:
     """Whatever passes is its own canonical spelling: decoded once, nothing is left to resolve."""
-    from bertguard.middleware import _Exemptions
-
     target = before + quote(text, safe="/%.;\\", errors="replace")
     scope = http_scope(unquote(target), raw_path=target.encode("ascii"))
-    if _Exemptions(EXEMPT).match(scope):
+    if Exemptions(EXEMPT).match(scope):
         path = scope["path"]
         assert path == "/healthz" or path.startswith("/static/")
         assert unquote(path) == path
@@ -141,6 +161,11 @@ def test_only_paths_that_mean_one_thing_are_exempt(text: str, before: str) -> No
         (["/a*"], "can never match"),
         (["/*/b"], "can never match"),
         (["/*"], "leave the guard out"),
+        (["GET /*"], "leave the guard out"),
+        (["get /healthz"], "can never match"),
+        (["GET  /healthz"], "can never match"),
+        ([" /healthz"], "can never match"),
+        (["/a b"], "can never match"),
     ],
 )
 def test_exemptions_that_cannot_work_are_refused(

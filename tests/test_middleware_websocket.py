@@ -78,7 +78,17 @@ def connected(enforcing: Connected) -> Connected:
 # -- on a real wire --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("wrap", [str, lambda text: json.dumps({"item": {"text": text}})])
+def escaped(text: str) -> str:
+    """JSON that shows its text to nobody but a JSON reader."""
+    letters = "".join(f"\\u{ord(letter):04x}" for letter in text)
+    return f'{{"item": {{"text": "{letters}"}}}}'
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [str, lambda text: json.dumps({"item": {"text": text}}), escaped],
+    ids=["plain", "json", "escaped"],
+)
 def test_text_frames_are_judged_one_by_one(
     connected: Connected, wrap: Callable[[str], str]
 ) -> None:
@@ -310,7 +320,7 @@ async def test_connections_can_be_left_unread(options: dict[str, Any]) -> None:
 
 
 async def test_the_state_of_the_connection_is_its_own() -> None:
-    """The verdict changes with each frame, in a copy of the server's state."""
+    """The verdict changes with each frame, beside what the server left in the state."""
     actions: list[Action] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -322,4 +332,4 @@ async def test_the_state_of_the_connection_is_its_own() -> None:
     with Guard(KeywordScorer(), policy=Policy(mode="shadow")) as guard:
         await Line(text(ATTACK), text("")).run(GuardMiddleware(app, guard), state=state)
     assert actions == [Action.ALLOW, Action.BLOCK, Action.ALLOW]
-    assert state == {"db": "pool"}
+    assert state["db"] == "pool"

@@ -22,7 +22,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, InvalidStateError
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from bertguard.errors import DeadlineError, GuardError, QueueFullError, ScorerError
@@ -51,10 +51,9 @@ class _Check(Generic[Key]):
     """One submitted check: its windows still to come, its scores so far."""
 
     windows: Iterator[tuple[Key, Window]]
-    cost: int
     deadline: float
     future: Future[list[Scored[Key]]]
-    scored: list[Scored[Key]] = field(default_factory=list)
+    scored: list[Scored[Key]]
     next: tuple[Key, Window] | None = None
     served_tokens: int = 0
     in_flight: int = 0
@@ -109,8 +108,6 @@ class _Queue(Generic[Key]):
         """Give the check its answer, once; a check whose caller has gone is only forgotten."""
         if check.exhausted and error is None and check.in_flight:
             return
-        self.waiting_cost -= check.cost
-        check.cost = 0
         try:
             if error is not None:
                 check.future.set_exception(error)
@@ -118,6 +115,14 @@ class _Queue(Generic[Key]):
                 check.future.set_result(check.scored)
         except InvalidStateError:
             pass  # cancelled or answered between the test and the call: nobody is waiting
+
+    def release(self, check: _Check[Key], cost: int) -> None:
+        """Free what a check holds as soon as it has its answer, or is cancelled: its place in the
+        waiting room and, through its windows, the text. What is left in the heap is a shell."""
+        with self.changed:
+            self.waiting_cost -= cost
+        check.windows = iter(())
+        check.next = None
 
     # -- the worker ------------------------------------------------------------------------
 
@@ -131,6 +136,7 @@ class _Queue(Generic[Key]):
             batch = self.form_batch()
             if batch.items:
                 self.run_batch(batch)
+            del batch  # an idle worker must not keep a text, or a forgotten guard, alive
 
     def form_batch(self) -> _Batch[Key]:
         batch: _Batch[Key] = _Batch(self.max_batch_tokens)
@@ -145,7 +151,10 @@ class _Queue(Generic[Key]):
                 looked_at.append(check)
         with self.changed:
             for check in looked_at:
-                self.push(check)
+                if self.closed:  # closed meanwhile: nobody will look at it again
+                    self.drop(check, _closed())
+                else:
+                    self.push(check)
             if self.heap:
                 self.changed.notify()
         return batch
@@ -159,21 +168,23 @@ class _Queue(Generic[Key]):
             if time.monotonic() > check.deadline:
                 self.drop(check, DeadlineError("no score within the time allowed"))
                 return False
-            if check.next is None:
+            item = check.next
+            if item is None:
                 try:
-                    check.next = next(check.windows, None)
+                    item = next(check.windows, None)
                 except GuardError as error:
                     self.drop(check, error)
                     return False
                 except Exception as error:  # noqa: BLE001 - whatever broke, the caller must hear
                     self.drop(check, _failure(error))
                     return False
-            if check.next is None:
+            if item is None:
                 with self.changed:
                     check.exhausted = True
                     self.settle(check)
                 return False
-            key, window = check.next
+            check.next = item
+            key, window = item
             if not batch.takes(window):
                 return True
             batch.add(check, key, window)
@@ -219,13 +230,19 @@ def _failure(error: BaseException) -> ScorerError:
     return failure
 
 
-def _stop(queue: _Queue[Key], threads: list[threading.Thread]) -> None:
+def _closed() -> ScorerError:
+    return ScorerError("the guard was closed while this text was waiting")
+
+
+def _stop(queue: _Queue[Key], threads: list[threading.Thread], pid: int) -> None:
+    if pid != os.getpid():  # forked: threads, lock and callers are the parent's
+        return
     with queue.changed:
         queue.closed = True
         left, queue.heap = queue.heap, []
         queue.changed.notify_all()
     for _, _, check in left:
-        queue.drop(check, ScorerError("the guard was closed while this text was waiting"))
+        queue.drop(check, _closed())
     for thread in threads:
         if thread is not threading.current_thread():
             thread.join(timeout=5)
@@ -260,15 +277,21 @@ class MicroBatcher(Generic[Key]):
         self._pid = os.getpid()
         self._queue: _Queue[Key] = _Queue(self._score, self._max_batch_tokens)
         self._threads: list[threading.Thread] = []
-        self._stop = weakref.finalize(self, _stop, self._queue, self._threads)
+        self._stop = weakref.finalize(self, _stop, self._queue, self._threads, self._pid)
 
     def submit(
-        self, windows: Iterator[tuple[Key, Window]], *, cost: int, timeout_seconds: float
+        self,
+        windows: Iterator[tuple[Key, Window]],
+        *,
+        cost: int,
+        timeout_seconds: float,
+        scored: list[Scored[Key]] | None = None,
     ) -> Future[list[Scored[Key]]]:
         """Queue one check; its future ends with the scores, in no particular order.
 
         `cost` is its share of the waiting room (characters, say). Cancelling the future drops
-        what has not been scored yet.
+        what has not been scored yet. `scored` is filled as scores come in, for a caller who wants
+        those there are where the check fails half way.
 
         Raises:
             QueueFullError: too much is waiting already.
@@ -279,7 +302,8 @@ class MicroBatcher(Generic[Key]):
             self._start()
         queue = self._queue
         future: Future[list[Scored[Key]]] = Future()
-        check = _Check(windows, cost, time.monotonic() + timeout_seconds, future)
+        deadline = time.monotonic() + timeout_seconds
+        check = _Check(windows, deadline, future, [] if scored is None else scored)
         with queue.changed:
             if queue.closed:
                 raise ScorerError("the guard is closed")
@@ -289,6 +313,7 @@ class MicroBatcher(Generic[Key]):
                     f"would pass the bound of {self._max_waiting_cost}; try again later"
                 )
             queue.waiting_cost += cost
+            future.add_done_callback(lambda _: queue.release(check, cost))
             queue.push(check)
             if not self._threads:
                 for number in range(self._workers):

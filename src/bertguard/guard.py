@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from os import PathLike
@@ -44,6 +43,7 @@ class _Walk:
         self.scanned_chars = 0
         self.unscanned: list[str] = []
         self.notes: list[str] = []
+        self.scored: list[Scored[_Place]] = []
 
     def windows(self) -> Iterator[tuple[_Place, Window]]:
         """Every window of every view of every segment; runs in a worker, piece by piece."""
@@ -114,7 +114,9 @@ class Guard:
             ("max_waiting_chars", max_waiting_chars),
         ):
             if not value > 0:
-                raise ConfigurationError(f"{name}={value!r} leaves no room to scan; use more than 0")
+                raise ConfigurationError(
+                    f"{name}={value!r} leaves no room to scan; use more than 0"
+                )
         self.scorer = scorer
         self.policy = policy or Policy()
         self.max_windows = max_windows
@@ -217,7 +219,7 @@ class Guard:
             return self._failed(walk, DeadlineError())
         except (UnscannedError, UnreadableError) as error:
             return self._failed(walk, error)
-        return self._judge(walk, scored)
+        return self._judge(walk, scored, scanned_chars=walk.scanned_chars)
 
     # -- synchronous -----------------------------------------------------------------------
 
@@ -253,7 +255,7 @@ class Guard:
                 raise DeadlineError from None
         except (UnscannedError, UnreadableError) as error:
             return self._failed(walk, error)
-        return self._judge(walk, scored)
+        return self._judge(walk, scored, scanned_chars=walk.scanned_chars)
 
     # -- the walk's ends -------------------------------------------------------------------
 
@@ -264,24 +266,31 @@ class Guard:
         else:
             cost = sum(len(segment.text) for segment in source.segments)
         return self._batcher.submit(
-            walk.windows(), cost=cost, timeout_seconds=self.timeout_seconds
+            walk.windows(),
+            cost=cost,
+            timeout_seconds=self.timeout_seconds,
+            scored=walk.scored,
         )
 
     def _failed(self, walk: _Walk, error: UnscannedError | UnreadableError) -> Verdict:
         """The verdict on what could not be read (always refused) or scored (as configured)."""
-        unreadable = isinstance(error, UnreadableError)
+        if isinstance(error, UnscannedError):
+            # What was found before the failure stays found, also where `on_unscanned` lets pass.
+            walk.unscanned.append(error.reason)
+            return self._judge(walk, tuple(walk.scored), scanned_chars=0)
         return Verdict(
-            action=Action.BLOCK if unreadable else self.policy.unscanned_action,
+            action=Action.BLOCK,
             score=0.0,
             threshold=self._thresholds[Channel.PROMPT].flag_at,
-            unscanned=(f"unreadable:{error.reason}" if unreadable else error.reason,),
-            total_chars=walk.total_chars,
+            unscanned=(f"unreadable:{error.reason}",),
             model_id=self.model_id,
             dialect=walk.dialect,
             enforced=self.policy.mode == "enforce",
         )
 
-    def _judge(self, walk: _Walk, scored: Sequence[Scored[_Place]]) -> Verdict:
+    def _judge(
+        self, walk: _Walk, scored: Sequence[Scored[_Place]], *, scanned_chars: int
+    ) -> Verdict:
         findings = self._findings(walk, scored)
         action = max(
             (finding.action for finding in findings), key=lambda a: a.severity, default=Action.ALLOW
@@ -301,7 +310,7 @@ class Guard:
             threshold=threshold,
             findings=tuple(findings[:_MAX_FINDINGS]),
             unscanned=tuple(walk.unscanned),
-            scanned_chars=walk.scanned_chars,
+            scanned_chars=scanned_chars,
             total_chars=walk.total_chars,
             model_id=self.model_id,
             dialect=walk.dialect,
@@ -368,10 +377,7 @@ class Guard:
         traceback: TracebackType | None,
     ) -> None:
         # Joining the workers waits for the batch in flight: off the loop.
-        closer = threading.Thread(target=self.close)
-        closer.start()
-        while closer.is_alive():
-            await asyncio.sleep(0.005)
+        await asyncio.to_thread(self.close)
 
 
 def _merged(spans: list[tuple[int, int, float, str]]) -> list[tuple[int, int, float, str]]:

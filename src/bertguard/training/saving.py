@@ -127,9 +127,9 @@ def model_card(manifest: Manifest) -> str:
         "## Intended use",
         "",
         "Scoring text on its way to an LLM. Channel *prompt*: an attempt to override what the "
-        "model was told, to break its rules or to read them out. Channel *data*: any instruction to the "
-        "model inside text that it should only read. Not a moderation of topics, and one layer of "
-        "defence among others.",
+        "model was told, to break its rules or to read them out. Channel *data*: any "
+        "instruction to the model inside text that it should only read. Not a moderation of "
+        "topics, and one layer of defence among others.",
         "",
         "## Training",
         "",

@@ -12,7 +12,7 @@ from bertguard.wire.vocabulary import is_short
 
 # A place in a document, cheap to make and turned into a JSON pointer only where something stands:
 # the place of the holder and the key in it; the root is the pointer's prefix.
-Link = str | tuple["Link", str | int]  # type: ignore[misc] # recursive, as documents are
+Link = str | tuple["Link", str | int]
 
 JOINED_TURNS = 4
 """At least this many of the last user turns are scored joined, whatever stands between them."""

@@ -28,7 +28,7 @@ NOT_JSON = frozenset({"invalid_json", "trailing_data"})
 # twice. The possessive forms keep the search linear.
 _STRING = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+\\?(?:"|\Z)', re.DOTALL)
 _NO_BRACKET = re.compile(r"[^\[\]{}]+")
-_LONG_NUMBER = re.compile(r"(?<![0-9])[0-9]{%d}" % (MAX_NUMBER_DIGITS + 1))
+_LONG_NUMBER = re.compile(rf"(?<![0-9])[0-9]{{{MAX_NUMBER_DIGITS + 1}}}")
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _LINE_END = re.compile(r"\r?\n")
 _STEP = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
@@ -77,7 +77,8 @@ def parse_json(text: str) -> object:
                 "trailing_data", "something follows the JSON value; send one value per request"
             ) from None
         raise UnreadableError(
-            "invalid_json", f"the request body is not JSON at character {error.pos}; send valid JSON"
+            "invalid_json",
+            f"the request body is not JSON at character {error.pos}; send valid JSON",
         ) from None
     if _SURROGATE_ESCAPE.search(text):
         _refuse_lone_surrogates(value)
@@ -147,7 +148,8 @@ def _no_constant(name: str) -> float:
 def _short_number(digits: str) -> str:
     if len(digits) > MAX_NUMBER_DIGITS:
         raise UnreadableError(
-            "number_digits", f"a number has more than {MAX_NUMBER_DIGITS} digits; send it as a string"
+            "number_digits",
+            f"a number has more than {MAX_NUMBER_DIGITS} digits; send it as a string",
         )
     return digits
 

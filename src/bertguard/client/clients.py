@@ -1,0 +1,149 @@
+"""guarded_client and guard_client: clients with the guard in every way out."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+import httpx
+
+from bertguard.client.gate import DEFAULT_MAX_BODY_BYTES, DEFAULT_TRUSTED_ROLES
+from bertguard.client.making import Library
+from bertguard.client.transports import faces
+from bertguard.errors import ConfigurationError
+from bertguard.guard import Guard
+from bertguard.segments import Role
+
+if TYPE_CHECKING:
+    import httpx2
+
+ClientT = TypeVar(
+    "ClientT", "httpx.AsyncClient", "httpx.Client", "httpx2.AsyncClient", "httpx2.Client"
+)
+
+
+@overload
+def guarded_client(
+    guard: Guard,
+    *,
+    library: Literal["httpx"] = "httpx",
+    sync: Literal[False] = False,
+    trusted_roles: Collection[Role | str] = DEFAULT_TRUSTED_ROLES,
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    **client_options: object,
+) -> httpx.AsyncClient: ...
+@overload
+def guarded_client(
+    guard: Guard,
+    *,
+    library: Literal["httpx"] = "httpx",
+    sync: Literal[True],
+    trusted_roles: Collection[Role | str] = DEFAULT_TRUSTED_ROLES,
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    **client_options: object,
+) -> httpx.Client: ...
+@overload
+def guarded_client(
+    guard: Guard,
+    *,
+    library: Literal["httpx2"],
+    sync: Literal[False] = False,
+    trusted_roles: Collection[Role | str] = DEFAULT_TRUSTED_ROLES,
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    **client_options: object,
+) -> httpx2.AsyncClient: ...
+@overload
+def guarded_client(
+    guard: Guard,
+    *,
+    library: Literal["httpx2"],
+    sync: Literal[True],
+    trusted_roles: Collection[Role | str] = DEFAULT_TRUSTED_ROLES,
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    **client_options: object,
+) -> httpx2.Client: ...
+def guarded_client(
+    guard: Guard,
+    *,
+    library: Library = "httpx",
+    sync: bool = False,
+    trusted_roles: Collection[Role | str] = DEFAULT_TRUSTED_ROLES,
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    **client_options: object,
+) -> object:
+    """A real httpx client whose every way out asks the guard first.
+
+    It goes where an SDK takes an `http_client`: `AsyncOpenAI(http_client=guarded_client(guard,
+    library="httpx2"))`. openai 3, anthropic 2 and mistralai 3 are built on httpx2; google-genai,
+    ollama, cohere and the older SDKs on httpx.
+
+    Args:
+        guard: the guard to ask.
+        library: `httpx` or `httpx2`.
+        sync: True for a synchronous `Client`, else an `AsyncClient`.
+        trusted_roles: see `GuardTransport`, like `max_body_bytes`.
+        max_body_bytes: see `GuardTransport`.
+        client_options: whatever the client takes: `base_url`, `headers`, `timeout`, `proxy`,
+            `mounts`, `transport`, …. Proxies of the environment are guarded as well.
+
+    Raises:
+        MissingExtraError: httpx2 is not installed.
+    """
+    module, _, _ = faces(library)
+    make = module.Client if sync else module.AsyncClient
+    client = make(**client_options)
+    return guard_client(client, guard, trusted_roles=trusted_roles, max_body_bytes=max_body_bytes)
+
+
+def guard_client(
+    client: ClientT,
+    guard: Guard,
+    *,
+    trusted_roles: Collection[Role | str] = DEFAULT_TRUSTED_ROLES,
+    max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+) -> ClientT:
+    """Put the guard into an existing client, in place, and return the client.
+
+    Every transport that the client holds is wrapped, the one of a proxy or a mount like the main
+    one. A client that is guarded in the very same way already is left as it is; another guard, or
+    other options, stand in front of what is there, and both have to agree.
+
+    Raises:
+        ConfigurationError: not a client of httpx or httpx2, or one of an unknown build.
+    """
+    face = _face_of(client)
+    options: dict[str, Any] = {"trusted_roles": trusted_roles, "max_body_bytes": max_body_bytes}
+
+    def wrapped(transport: Any) -> Any:
+        fresh = face(guard, transport, **options)
+        if isinstance(transport, face) and transport.gate == fresh.gate:
+            return transport
+        return fresh
+
+    held: Any = client
+    if not hasattr(held, "_transport") or not isinstance(getattr(held, "_mounts", None), dict):
+        # Both libraries have kept these two names from the start; without them there is no
+        # telling that every way out is guarded.
+        raise ConfigurationError(
+            f"{type(client).__module__}.{type(client).__name__} keeps its transports in a place "
+            "that is unknown here; build the client with transport=GuardTransport(guard)"
+        )
+    mounts = {key: None if way is None else wrapped(way) for key, way in held._mounts.items()}
+    held._transport, held._mounts = wrapped(held._transport), mounts
+    return client
+
+
+def _face_of(client: object) -> type[Any]:
+    """The face that fits a client. A library that was never imported cannot have made it."""
+    for library in ("httpx", "httpx2"):
+        if sys.modules.get(library) is not None:
+            module, async_face, sync_face = faces(library)
+            if isinstance(client, module.AsyncClient):
+                return async_face
+            if isinstance(client, module.Client):
+                return sync_face
+    raise ConfigurationError(
+        f"client is a {type(client).__module__}.{type(client).__name__}; use a client of httpx or "
+        "httpx2 (for an SDK, the one that it takes as http_client)"
+    )

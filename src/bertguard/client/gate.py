@@ -1,0 +1,127 @@
+"""What all faces of the client share: the question to the guard, and the answer to the caller."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Collection, Iterator
+from dataclasses import replace
+from types import ModuleType
+from typing import Any
+from urllib.parse import unquote
+
+from bertguard.edge import (
+    INTERNAL_ERROR,
+    NOTHING_TO_READ,
+    TOO_LARGE,
+    checked_cap,
+    checked_guard,
+    log_failure,
+    not_judged,
+    roles,
+)
+from bertguard.guard import Guard
+from bertguard.segments import Role
+from bertguard.verdict import Verdict
+from bertguard.wire.refusal import refuse, too_large
+
+# 32 MiB is the largest request that Anthropic's messages endpoint takes, images included; the
+# application composed the body itself, so the cap guards against accidents, not against a crowd.
+DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
+
+# In a client the application wrote the instructions and the LLM wrote the earlier turns. What came
+# from elsewhere, user turns and tool results, is what gets scored.
+DEFAULT_TRUSTED_ROLES = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.ASSISTANT})
+
+_logger = logging.getLogger("bertguard.client")
+
+
+class Gate:
+    """One guard with the options of one transport.
+
+    Requests and responses are those of `library`; httpx and httpx2 spell them alike.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        library: ModuleType,
+        trusted_roles: Collection[Role | str],
+        max_body_bytes: int,
+    ) -> None:
+        self.guard = checked_guard(guard)
+        self.library = library
+        self.trusted_roles = roles(trusted_roles)
+        self.max_body_bytes = checked_cap(max_body_bytes)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Gate) and self._identity() == other._identity()
+
+    def __hash__(self) -> int:
+        return hash(self._identity())
+
+    def _identity(self) -> tuple[object, ...]:
+        return id(self.guard), self.library, self.trusted_roles, self.max_body_bytes
+
+    def known(self, request: Any, body: bytes | None) -> Verdict | None:
+        """The verdict that needs no scoring; `body` is None where it is over the cap."""
+        if body is None:
+            return self._refused(request, TOO_LARGE)
+        upgrade = "upgrade" in request.headers or request.url.scheme in ("ws", "wss")
+        if upgrade or request.method.upper() == "CONNECT":
+            # What follows the handshake goes over the socket, past every transport.
+            verdict = self._refused(request, "protocol_upgrade")
+            return replace(verdict, action=self.guard.policy.unscanned_action)
+        return None if body or _target(request)[1] else NOTHING_TO_READ
+
+    def about(self, request: Any) -> dict[str, Any]:
+        """What the guard is told beside the body."""
+        path, query = _target(request)
+        return {
+            "path": path,
+            "headers": request.headers.multi_items(),
+            "query": query,
+            "trusted_roles": self.trusted_roles,
+        }
+
+    def broken(self, request: Any, error: Exception) -> Verdict:
+        """The guard itself failed: closed, and logged without a word of the text."""
+        log_failure(_logger, error)
+        return self._refused(request, INTERNAL_ERROR)
+
+    def _refused(self, request: Any, reason: str) -> Verdict:
+        return not_judged(reason, path=_target(request)[0], guard=self.guard)
+
+    def refusal(self, request: Any, verdict: Verdict) -> Any:
+        """The answer to a blocked request: a response as the provider would send it."""
+        if TOO_LARGE in verdict.unscanned:
+            answer = too_large(self.max_body_bytes, verdict.dialect)
+        else:
+            answer = refuse(verdict)
+        return self.library.Response(
+            answer.status,
+            headers=list(answer.headers),
+            content=answer.body,
+            request=request,
+            extensions={"guard": verdict},
+        )
+
+    def passed(self, response: Any, verdict: Verdict) -> Any:
+        """The upstream's own response with the verdict beside it."""
+        response.extensions = {**response.extensions, "guard": verdict}
+        return response
+
+    def resend(self, request: Any, body: bytes) -> None:
+        """Make the bytes that were read what the request sends, as often as it is sent."""
+        request.stream = self.library.ByteStream(body)
+
+    def resend_unread(self, request: Any, content: Iterator[bytes] | AsyncIterator[bytes]) -> None:
+        """Put back what is over the cap; only shadow mode goes on to send it."""
+        # A throw-away request turns an iterator into a stream of the right class.
+        request.stream = self.library.Request("POST", request.url, content=content).stream
+
+
+def _target(request: Any) -> tuple[str, str]:
+    """Path and query as they will be sent: httpx lets an extension override those of the URL."""
+    target: bytes = request.extensions.get("target", request.url.raw_path)
+    path, _, query = target.decode("latin-1").partition("?")
+    return unquote(path), query

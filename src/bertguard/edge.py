@@ -1,0 +1,83 @@
+"""What the two edges share: how options are read, and verdicts where the guard has given none."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Iterable
+
+from bertguard.errors import ConfigurationError
+from bertguard.guard import Guard
+from bertguard.segments import Role
+from bertguard.verdict import Action, Verdict
+from bertguard.wire.request import dialect_of
+
+# The threshold is out of the way of anyone who compares it with the score.
+NOTHING_TO_READ = Verdict(Action.ALLOW, 0.0, 1.0, dialect="empty", notes=("nothing_to_read",))
+
+TOO_LARGE = "too_large"
+INTERNAL_ERROR = "internal_error"
+
+
+def checked_guard(guard: object) -> Guard:
+    """The guard, or an error where it is none.
+
+    Whatever has `check_body` is taken, so that a guard may be wrapped.
+
+    Raises:
+        ConfigurationError: something else was given.
+    """
+    if not hasattr(guard, "check_body"):
+        raise ConfigurationError(f"guard is a {type(guard).__name__}; use a Guard")
+    return guard  # type: ignore[return-value] # by its shape
+
+
+def checked_cap(max_body_bytes: int) -> int:
+    """The cap on bodies, or an error where it leaves no room for any.
+
+    Raises:
+        ConfigurationError: it is not above 0.
+    """
+    if max_body_bytes <= 0:
+        raise ConfigurationError(
+            f"max_body_bytes={max_body_bytes} refuses every body; use a number of bytes above 0"
+        )
+    return max_body_bytes
+
+
+def roles(names: Iterable[Role | str]) -> frozenset[Role]:
+    """Roles by name or member.
+
+    Raises:
+        ConfigurationError: a name that is no role, or one name instead of several.
+    """
+    if isinstance(names, str):
+        raise ConfigurationError(f"trusted_roles={names!r} is one string; use a list of roles")
+    try:
+        return frozenset(Role(name) for name in names)
+    except ValueError as error:
+        known = ", ".join(role.value for role in Role)
+        raise ConfigurationError(f"trusted_roles: {error}; the roles are {known}") from None
+
+
+def not_judged(reason: str, *, path: str, guard: Guard | None) -> Verdict:
+    """Blocked as unscanned, whatever `on_unscanned` says; only shadow mode lets it pass."""
+    return Verdict(
+        Action.BLOCK,
+        score=0.0,
+        threshold=1.0,
+        unscanned=(reason,),
+        dialect=dialect_of(path),
+        enforced=guard is None or guard.policy.mode == "enforce",
+    )
+
+
+def log_failure(logger: logging.Logger, error: Exception) -> None:
+    """Report a bug in the guard by type and place; the message of an error may quote the text."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    logger.error(
+        "the guard failed with %s at %s:%s; the request counts as unscanned",
+        type(error).__name__,
+        place.filename,
+        place.lineno,
+    )

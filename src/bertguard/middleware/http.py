@@ -1,0 +1,148 @@
+"""One HTTP request: its body in, its refusal or the application's own response out."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING
+
+from bertguard.verdict import Action, Verdict
+from bertguard.wire.refusal import Refusal
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+# A client that leaves is noticed only while somebody waits for its messages. Scorings that end
+# sooner than this are cheaper to finish than to watch.
+_WATCH_AFTER_SECONDS = 0.25
+
+
+class ClientLeftError(Exception):
+    """The client went away before its body was complete."""
+
+
+async def read_body(receive: Receive, max_bytes: int) -> tuple[bytes, bool]:
+    """The body in one piece, and whether that is all of it; bytes are counted, not claimed.
+
+    Raises:
+        ClientLeftError: the client went away half way.
+    """
+    body = bytearray()
+    more = True
+    while more and len(body) <= max_bytes:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body), not more and len(body) <= max_bytes
+
+
+class Replay:
+    """The application's `receive`: the body in one message, then whatever the server says."""
+
+    def __init__(self, body: bytes, receive: Receive, *, complete: bool) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+        self._complete = complete
+        self._ahead: asyncio.Task[Message] | None = None
+
+    async def __call__(self) -> Message:
+        if self._body is not None:
+            body, self._body = self._body, None
+            return {"type": "http.request", "body": body, "more_body": not self._complete}
+        if self._ahead is not None:
+            return await asyncio.shield(self._ahead)
+        message = await self._receive()
+        if self._complete and message["type"] == "http.request":
+            # Servers may repeat the end of a body. Bytes there would be bytes that nobody scored.
+            return {"type": "http.request", "body": b"", "more_body": False}
+        return message
+
+    def client_left(self) -> asyncio.Task[Message]:
+        """Read ahead to the message that says so; the application will get it as well."""
+        self._ahead = asyncio.ensure_future(self._next_but_request())
+        return self._ahead
+
+    async def _next_but_request(self) -> Message:
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                return message
+            await asyncio.sleep(0)  # a server that answers at once must not stop the loop
+
+    async def aclose(self) -> None:
+        """End the reading ahead."""
+        if self._ahead is not None:
+            await cancelled(self._ahead)
+
+
+async def while_connected(
+    judging: Coroutine[object, object, Verdict], replay: Replay
+) -> Verdict | None:
+    """The verdict, or None where the client left while a long text was being scored."""
+    task = asyncio.ensure_future(judging)
+    try:
+        await asyncio.wait({task}, timeout=_WATCH_AFTER_SECONDS)
+        if not task.done():
+            left = replay.client_left()
+            await asyncio.wait({task, left}, return_when=asyncio.FIRST_COMPLETED)
+        return task.result() if task.done() else None
+    finally:
+        await cancelled(task)
+
+
+async def cancelled(task: asyncio.Task[Message] | asyncio.Task[Verdict]) -> None:
+    """Cancel a task that still runs, and wait until it has ended."""
+    if not task.done():
+        task.cancel()
+        await asyncio.wait({task})
+
+
+def scope_with(scope: Scope, verdict: Verdict) -> Scope:
+    """A copy of the scope without inbound `x-guard-*`, and with the verdict in its state.
+
+    The state of a request is its own (servers copy what the lifespan left there), and it is shared
+    with whatever stands outside: an outer middleware reads the verdict after the call.
+    """
+    headers = [
+        (name, value)
+        for name, value in scope.get("headers", ())
+        # Gateways read "_" and "-" as the same character.
+        if not name.lower().replace(b"_", b"-").startswith(b"x-guard-")
+    ]
+    state: dict[str, object] = scope.setdefault("state", {})
+    state["guard"] = verdict
+    return {**scope, "headers": headers}
+
+
+async def send_refusal(send: Send, refusal: Refusal, *, head: bool) -> None:
+    """Answer in the application's place; `head` leaves the body out, as HEAD wants it."""
+    headers = [(n.lower().encode("latin-1"), v.encode("latin-1")) for n, v in refusal.headers]
+    if not any(name == b"content-length" for name, _ in headers):
+        headers.append((b"content-length", str(len(refusal.body)).encode("ascii")))
+    await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
+    await send({"type": "http.response.body", "body": b"" if head else refusal.body})
+
+
+def reporting(send: Send, verdict: Verdict) -> Send:
+    """`send` with the verdict's headers on the response; the very same where it has none."""
+    report: dict[bytes, bytes] = {}
+    if verdict.action is not Action.ALLOW:
+        report[b"x-guard-action"] = verdict.action.value.encode("ascii")
+        report[b"x-guard-score"] = f"{verdict.score:.4f}".encode("ascii")
+    if verdict.unscanned:
+        report[b"x-guard-status"] = b"unscanned"
+    if not report:
+        return send
+    if not verdict.enforced:
+        report[b"x-guard-mode"] = b"shadow"
+
+    async def send_with_report(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            # Two values of one header would leave it to the reader which of them counts.
+            own = [(n, v) for n, v in message.get("headers", ()) if n.lower() not in report]
+            message = {**message, "headers": [*own, *report.items()]}
+        await send(message)
+
+    return send_with_report

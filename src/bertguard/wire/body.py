@@ -1,0 +1,251 @@
+"""The bytes of a body -> what an application would read, or `UnreadableError`.
+
+The content type is a hint and never a way out: whatever parses as JSON is read as JSON, since an
+application may call `request.json()` without a look at the header.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from email.message import Message
+from urllib.parse import parse_qsl
+
+from bertguard.errors import UnreadableError
+from bertguard.wire.json_text import NOT_JSON, decode_json, parse_json, parse_lines
+
+MAX_INFLATED_BYTES = 32 * 1024 * 1024
+MAX_INFLATE_RATIO = 200
+MAX_FIELDS = 10_000
+
+_UNICODE = frozenset({"utf-8", "utf8", "utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le",
+                      "utf-32be"})  # fmt: skip
+# Every byte below 128 means the same letter in these; beyond it they differ from UTF-8.
+_ASCII_LIKE = frozenset({"ascii", "us-ascii", "iso-8859-1", "latin-1", "latin1", "windows-1252"})
+_OPAQUE = ("image/", "audio/", "video/", "font/", "application/octet-stream", "application/pdf",
+           "application/zip", "application/grpc", "application/protobuf", "application/x-protobuf",
+           "application/msgpack")  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of a form; `filename` and `content_type` only where it is a file."""
+
+    name: str
+    content: bytes
+    filename: str = ""
+    content_type: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """What a body holds; more than one reading is set where an application may take either.
+
+    `documents` are JSON values (one, or one per line), `fields` those of a form, `text` a text
+    that is neither, `opaque` the reason why there is none of them.
+    """
+
+    documents: tuple[object, ...] = ()
+    lines: bool = False
+    fields: tuple[Field, ...] = ()
+    text: str = ""
+    opaque: str = ""
+
+
+def read_body(body: bytes, headers: Sequence[tuple[str, str]]) -> Body:
+    """Read a request body as the application behind may read it.
+
+    Raises:
+        UnreadableError: it cannot be read in exactly one way; `reason` says why.
+    """
+    body = _inflated(body, _one(headers, "content-encoding", join=True))
+    kind, charset, boundary = _content_type(_one(headers, "content-type"))
+    _check_charset(charset, body)
+    if not body or body.isspace():
+        return Body()
+    if kind == "multipart/form-data" or (kind.startswith("multipart/") and boundary):
+        return Body(fields=_multipart(body, boundary), documents=_maybe_json(body))
+    if kind == "application/x-www-form-urlencoded":
+        documents = _maybe_json(body)
+        return Body(fields=_urlencoded(body), documents=documents)
+    return _json_or_text(body, kind)
+
+
+def _json_or_text(body: bytes, kind: str) -> Body:
+    says_json = kind.endswith(("json", "jsonl", "ndjson")) or not kind
+    try:
+        return Body(documents=(parse_json(decode_json(body)),))
+    except UnreadableError as error:
+        lines = _maybe_lines(body) if error.reason in NOT_JSON else None
+        if lines is not None:
+            return Body(documents=tuple(lines), lines=True)
+        looks_json = body.lstrip()[:1] in (b"{", b"[")
+        if says_json and (looks_json or kind):
+            raise
+        if error.reason not in NOT_JSON and looks_json:
+            raise
+    if kind.startswith(_OPAQUE) and not body.isascii():
+        return Body(opaque="binary_body")
+    try:
+        return Body(text=decode_json(body))
+    except UnreadableError:
+        return Body(opaque="binary_body")
+
+
+def _maybe_lines(body: bytes) -> list[object] | None:
+    """JSON Lines, where every line is an object or array; None where it is something else."""
+    text = decode_json(body)
+    if "\n" not in text.strip():
+        return None
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not all(line.lstrip()[:1] in ("{", "[") for line in lines):
+        return None
+    return parse_lines(text)
+
+
+def _maybe_json(body: bytes) -> tuple[object, ...]:
+    """The JSON value of a body that says it is a form, if it is one."""
+    if body.lstrip()[:1] not in (b"{", b"[", b'"'):
+        return ()
+    try:
+        return (parse_json(decode_json(body)),)
+    except UnreadableError as error:
+        if error.reason in NOT_JSON:
+            return ()
+        raise
+
+
+def _urlencoded(body: bytes) -> tuple[Field, ...]:
+    try:
+        pairs = parse_qsl(
+            body, keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="surrogateescape"
+        )
+    except ValueError:
+        raise UnreadableError(
+            "too_many_fields", f"the form has more than {MAX_FIELDS} fields; send fewer"
+        ) from None
+    return tuple(Field(name.decode("utf-8", "replace"), value) for name, value in pairs)
+
+
+def _multipart(body: bytes, boundary: str) -> tuple[Field, ...]:
+    """The parts of a multipart body, read by the parser that Starlette uses.
+
+    Source: RFC 7578.
+    """
+    from python_multipart.exceptions import FormParserError
+    from python_multipart.multipart import MultipartParser
+
+    parts: list[tuple[dict[str, str], bytearray]] = []
+    name, value = bytearray(), bytearray()
+
+    def header_end() -> None:
+        parts[-1][0][name.decode("latin-1").lower()] = value.decode("utf-8", "replace")
+        name.clear()
+        value.clear()
+
+    callbacks = {
+        "on_part_begin": lambda: parts.append(({}, bytearray())),
+        "on_part_data": lambda data, start, end: parts[-1][1].extend(data[start:end]),
+        "on_header_field": lambda data, start, end: name.extend(data[start:end]),
+        "on_header_value": lambda data, start, end: value.extend(data[start:end]),
+        "on_header_end": header_end,
+    }
+    if not boundary:
+        raise UnreadableError("multipart", "a multipart body without a boundary; name it")
+    try:
+        parser = MultipartParser(boundary.encode("latin-1"), callbacks)  # type: ignore[arg-type]  # a typed dict of callables
+        parser.write(body)
+        parser.finalize()
+    except (FormParserError, UnicodeEncodeError):
+        raise UnreadableError(
+            "multipart", "the multipart body is malformed; send it as RFC 7578 says"
+        ) from None
+    if len(parts) > MAX_FIELDS:
+        raise UnreadableError(
+            "too_many_fields", f"the form has more than {MAX_FIELDS} fields; send fewer"
+        )
+    return tuple(_part(headers, content) for headers, content in parts)
+
+
+def _part(headers: dict[str, str], content: bytearray) -> Field:
+    if headers.get("content-transfer-encoding", "binary").strip().lower() not in (
+        "binary",
+        "8bit",
+        "7bit",
+    ):
+        raise UnreadableError(
+            "transfer_encoding", "a part with a transfer encoding; send it as it is (RFC 7578)"
+        )
+    told = Message()
+    told["content-disposition"] = headers.get("content-disposition", "form-data")
+    name = told.get_param("name", "", "content-disposition")
+    return Field(
+        name=name if isinstance(name, str) else str(name[2]),
+        content=bytes(content),
+        filename=told.get_filename("") or "",
+        content_type=headers.get("content-type", "").split(";")[0].strip().lower(),
+    )
+
+
+def _inflated(body: bytes, encoding: str) -> bytes:
+    """The body without its content encoding, under a bound on size and on ratio."""
+    names = [name.strip().lower() for name in encoding.split(",")]
+    names = [name for name in names if name not in ("", "identity")]
+    if not names:
+        return body
+    if len(names) > 1 or names[0] not in ("gzip", "x-gzip", "deflate"):
+        raise UnreadableError(
+            "content_encoding",
+            "the body has a content encoding that is not read here; send identity, gzip or deflate",
+        )
+    room = min(MAX_INFLATED_BYTES, max(len(body), 1024) * MAX_INFLATE_RATIO)
+    # 47 takes gzip and zlib heads alike; some senders of "deflate" leave the head out.
+    for window_bits in (47, -15) if names[0] == "deflate" else (31,):
+        inflater = zlib.decompressobj(window_bits)
+        try:
+            plain = inflater.decompress(body, room + 1)
+        except zlib.error:
+            continue
+        if len(plain) > room:
+            raise UnreadableError(
+                "inflated_size", f"the body inflates to more than {room} bytes; send less"
+            )
+        if inflater.eof and not inflater.unused_data:
+            return plain
+    raise UnreadableError("content_encoding", "the compressed body is damaged; send it again")
+
+
+def _one(headers: Sequence[tuple[str, str]], name: str, *, join: bool = False) -> str:
+    """A header that may come once; twice with different values has two readings."""
+    values = [value.strip() for key, value in headers if key.lower() == name]
+    if join:
+        return ",".join(values)
+    if len({value.lower() for value in values}) > 1:
+        raise UnreadableError(
+            "duplicate_header", f"{name} comes with two different values; send it once"
+        )
+    return values[0] if values else ""
+
+
+def _content_type(header: str) -> tuple[str, str, str]:
+    """(media type, charset, boundary), the first two in lower case."""
+    told = Message()
+    told["content-type"] = header or "unknown/unknown"
+    kind = header.partition(";")[0].strip().lower()
+
+    def parameter(name: str) -> str:
+        value = told.get_param(name, "")
+        return value if isinstance(value, str) else str(value[2])
+
+    return kind, parameter("charset").strip("\"' ").lower(), parameter("boundary")
+
+
+def _check_charset(charset: str, body: bytes) -> None:
+    if not charset or charset.replace("_", "-") in _UNICODE:
+        return
+    if charset.replace("_", "-") in _ASCII_LIKE and body.isascii():
+        return
+    raise UnreadableError(
+        "charset", "the body has a charset that readers take differently; send UTF-8"
+    )

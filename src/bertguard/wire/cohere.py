@@ -1,0 +1,50 @@
+"""Cohere: chat, version 1 and 2.
+
+Source: https://docs.cohere.com/reference/chat
+"""
+
+from __future__ import annotations
+
+from bertguard.wire import openai
+from bertguard.wire.collector import (
+    ASSISTANT,
+    SYSTEM,
+    TOOL_DATA,
+    UNKNOWN,
+    USER,
+    USER_DATA,
+    Collector,
+    Link,
+    Voice,
+)
+
+_VOICES: dict[object, Voice] = {
+    "USER": USER,
+    "CHATBOT": ASSISTANT,
+    "SYSTEM": SYSTEM,
+    "TOOL": TOOL_DATA,
+}
+
+
+def chat(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /v1/chat` (message, chat_history, preamble) and `/v2/chat` (messages)."""
+    c.text(document, "preamble", SYSTEM, link)
+    history = document.get("chat_history")
+    for number, turn in enumerate(history if isinstance(history, list) else []):
+        if isinstance(turn, dict):
+            role = turn.get("role")
+            voice = _VOICES.get(role.upper(), UNKNOWN) if isinstance(role, str) else UNKNOWN
+            place: Link = ((link, "chat_history"), number)
+            c.region(turn, voice)
+            text = c.text(turn, "message", voice, place)
+            c.turn(voice, [text] if text else [], place)
+    message = c.text(document, "message", USER, link)
+    if message:
+        c.turn(USER, [message], link)
+    openai.messages(document, c, link)
+    c.end_conversation()
+    c.region(document.get("documents"), USER_DATA)
+    c.region(document.get("tool_results"), TOOL_DATA)
+    if document.get("conversation_id"):
+        c.note("unseen_history", (link, "conversation_id"))
+    openai.written_by_the_application(document, c)

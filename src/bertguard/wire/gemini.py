@@ -1,0 +1,78 @@
+"""Gemini: generateContent, its streaming and batch forms, countTokens and embeddings.
+
+Source: https://ai.google.dev/api/generate-content
+"""
+
+from __future__ import annotations
+
+from bertguard.wire.collector import ASSISTANT, DEVELOPER, SYSTEM, TOOL_DATA, USER, Collector, Link
+from bertguard.wire.openai import VOICES
+from bertguard.wire.parts import read_part
+
+
+def generate(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST …:generateContent`, `:streamGenerateContent`, `:countTokens`, `:embedContent`."""
+    for key in ("systemInstruction", "system_instruction"):
+        value = document.get(key)
+        if isinstance(value, str):
+            c.text(document, key, SYSTEM, link)
+        elif isinstance(value, dict):
+            _content(value, c, (link, key), role="system")
+    contents = document.get("contents", document.get("content"))
+    key = "contents" if "contents" in document else "content"
+    if isinstance(contents, str):
+        c.text(document, key, USER, link)
+    for number, content in enumerate(contents if isinstance(contents, list) else [contents]):
+        place: Link = ((link, key), number) if isinstance(contents, list) else (link, key)
+        if isinstance(content, dict):
+            _content(content, c, place)
+    c.end_conversation()
+    for key in ("tools", "generationConfig", "generation_config", "toolConfig"):
+        c.region(document.get(key), DEVELOPER)
+    if document.get("cachedContent"):
+        c.note("unseen_history", (link, "cachedContent"))
+    nested = document.get("generateContentRequest")
+    if isinstance(nested, dict):
+        generate(nested, c, (link, "generateContentRequest"))
+
+
+def batch(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST …:batchGenerateContent`: the requests inside, each as one of its own."""
+    for holder, place in _requests(document, link):
+        generate(holder, c, place)
+
+
+def _requests(value: object, link: Link) -> list[tuple[dict[str, object], Link]]:
+    """Every object below that has `contents`, at the few places where the API puts them."""
+    found: list[tuple[dict[str, object], Link]] = []
+    if isinstance(value, list):
+        for number, item in enumerate(value):
+            found += _requests(item, (link, number))
+    elif isinstance(value, dict):
+        if "contents" in value or "content" in value:
+            return [(value, link)]
+        for key in ("batch", "inputConfig", "input_config", "requests", "request"):
+            if key in value:
+                found += _requests(value[key], (link, key))
+    return found
+
+
+def _content(content: dict[str, object], c: Collector, link: Link, *, role: str = "") -> None:
+    voice = VOICES.get(role or content.get("role") or "user", USER)
+    c.region(content, voice)
+    parts = content.get("parts")
+    texts: list[str] = []
+    listed = parts if isinstance(parts, list) else [parts]
+    for number, part in enumerate(listed):
+        place: Link = ((link, "parts"), number) if isinstance(parts, list) else (link, "parts")
+        if isinstance(part, str) and isinstance(parts, list):
+            c.text(parts, number, voice, (link, "parts"))
+            texts.append(part)
+        elif isinstance(part, dict):
+            for key in ("functionCall", "function_call", "executableCode"):
+                c.region(part.get(key), ASSISTANT)
+            for key in ("functionResponse", "function_response", "codeExecutionResult"):
+                c.region(part.get(key), TOOL_DATA)
+            texts += read_part(c, part, voice, place)
+    c.join(texts, voice, (link, "parts"))
+    c.turn(voice, texts, link)

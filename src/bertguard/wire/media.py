@@ -1,0 +1,119 @@
+"""Parts that are no text: known images and sounds are noted, documents are read or unscanned."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from bertguard.wire.collector import USER_DATA, Collector, Link
+
+_MEDIA_TYPE_KEYS = ("media_type", "mime_type", "mimeType", "mediaType")
+_PAYLOAD_KEYS = (
+    "data",
+    "bytes",
+    "file_data",
+    "blob",
+    "image_url",
+    "url",
+    "uri",
+    "fileUri",
+    "file_uri",
+)
+_SHOWN = ("image/", "audio/", "video/")
+_TEXTUAL = ("text/", "application/json", "application/xml", "application/yaml")
+_PICTURES = frozenset({"image", "image_url", "input_image", "input_audio", "audio", "video",
+                       "video_url", "input_video"})  # fmt: skip
+# Bedrock names a document's kind by its format.
+_TEXT_FORMATS = frozenset({"txt", "md", "csv", "html"})
+_LEAST_PAYLOAD = 64
+
+
+def read_media(c: Collector, part: dict[str, object], link: Link) -> None:
+    """Deal with the encoded payloads of one part; what is left of it is swept as text."""
+    kind = next((v for k in _MEDIA_TYPE_KEYS if isinstance(v := part.get(k), str)), "")
+    name = part.get("type")
+    if name in _PICTURES:
+        c.note("image" if "image" in str(name) else "media", link)
+    for key in _PAYLOAD_KEYS:
+        value = part.get(key)
+        if isinstance(value, str):
+            _payload(c, part, key, value, kind=kind.lower(), link=link)
+    for key in ("source", "image_url", "inlineData", "inline_data", "fileData", "file_data",
+                "input_audio", "audio", "image", "video", "file"):  # fmt: skip
+        value = part.get(key)
+        if isinstance(value, dict):
+            read_media(c, value, (link, key))
+    file_id = part.get("file_id") or part.get("fileId")
+    if isinstance(file_id, str):
+        c.unscan("unseen_file", (link, "file_id"))
+
+
+def _payload(
+    c: Collector, part: dict[str, object], key: str, value: str, *, kind: str, link: Link
+) -> None:
+    place: Link = (link, key)
+    encoded = value
+    if value[:5].lower() == "data:":
+        head, _, encoded = value[5:].partition(",")
+        kind = head.split(";")[0].strip().lower() or "text/plain"
+        if ";base64" not in head.lower().replace(" ", ""):
+            return  # its text stands there plainly; the sweep reads it
+    elif "://" in value[:12]:
+        if part.get("type") == "url" or kind.startswith(("application/", "text/")):
+            c.unscan("unseen_document", place)
+        return
+    elif key in ("url", "uri", "image_url"):
+        return
+    if not kind and _is_text_format(part):
+        kind = "text/plain"
+    if kind.startswith(_SHOWN):
+        # Only what cannot be read as text is taken out of the sweep: a sentence stays in it.
+        if _decoded(encoded) is not None:
+            c.mark(part, key)
+            c.note(kind.split("/")[0], place)
+        return
+    if len(encoded) < _LEAST_PAYLOAD and not kind:
+        return
+    raw = _decoded(encoded)
+    if raw is None:
+        return
+    if kind.startswith(_TEXTUAL) or _is_text(raw):
+        c.mark(part, key)
+        c.say(raw.decode("utf-8", "replace"), USER_DATA, place)
+    elif kind.startswith("application/") or not kind:
+        c.mark(part, key)
+        c.unscan("document_media" if kind else "unknown_media", place)
+
+
+def _is_text_format(part: dict[str, object]) -> bool:
+    return part.get("format") in _TEXT_FORMATS
+
+
+def _decoded(text: str) -> bytes | None:
+    """The bytes of base64, standard or URL-safe, or None."""
+    squeezed = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
+    try:
+        return base64.b64decode(squeezed + "=" * (-len(squeezed) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _is_text(raw: bytes) -> bool:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return sum(c.isprintable() or c.isspace() for c in text) >= 0.95 * len(text)
+
+
+def read_images(c: Collector, holder: dict[str, object], link: Link) -> None:
+    """Ollama's `images`: a list of base64 pictures without any type."""
+    images = holder.get("images")
+    if not isinstance(images, list):
+        return
+    for number, image in enumerate(images):
+        place: Link = ((link, "images"), number)
+        raw = _decoded(image) if isinstance(image, str) else None
+        if raw is not None and not _is_text(raw):
+            c.mark(images, number)
+            c.note("image", place)

@@ -1,0 +1,39 @@
+"""Ollama: chat, generate and embed.
+
+Source: https://github.com/ollama/ollama/blob/main/docs/api.md
+"""
+
+from __future__ import annotations
+
+from bertguard.wire import openai
+from bertguard.wire.collector import SYSTEM, USER, USER_DATA, Collector, Link
+from bertguard.wire.media import read_images
+from bertguard.wire.parts import read_content
+
+
+def chat(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /api/chat`."""
+    openai.messages(document, c, link)
+    turns = document.get("messages")
+    for number, message in enumerate(turns if isinstance(turns, list) else []):
+        if isinstance(message, dict):
+            read_images(c, message, (((link, "messages"), number)))
+    openai.written_by_the_application(document, c)
+
+
+def generate(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /api/generate`."""
+    for key in ("system", "template"):
+        c.text(document, key, SYSTEM, link)
+    for key in ("prompt", "suffix"):
+        c.text(document, key, USER, link)
+    read_images(c, document, link)
+    if document.get("context"):
+        # Token ids of earlier turns: nobody can read them here.
+        c.note("unseen_history", (link, "context"))
+
+
+def embed(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /api/embed` and `/api/embeddings`."""
+    for key in ("input", "prompt"):
+        read_content(c, document, key, USER_DATA, link)

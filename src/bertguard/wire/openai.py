@@ -1,0 +1,147 @@
+"""OpenAI: chat completions, responses, legacy completions, embeddings and moderations.
+
+Source: https://platform.openai.com/docs/api-reference
+"""
+
+from __future__ import annotations
+
+from bertguard.wire.collector import (
+    ASSISTANT,
+    DEVELOPER,
+    SYSTEM,
+    TOOL_DATA,
+    UNKNOWN,
+    USER,
+    USER_DATA,
+    Collector,
+    Link,
+    Voice,
+)
+from bertguard.wire.parts import read_content, read_part
+
+VOICES: dict[object, Voice] = {
+    "system": SYSTEM,
+    "developer": DEVELOPER,
+    "user": USER,
+    "assistant": ASSISTANT,
+    "model": ASSISTANT,
+    "tool": TOOL_DATA,
+    "function": TOOL_DATA,
+}
+# Items of the Responses API that bring what a tool gave back.
+_OUTPUTS = frozenset(
+    {
+        "function_call_output", "custom_tool_call_output", "computer_call_output",
+        "local_shell_call_output", "shell_call_output", "apply_patch_call_output",
+        "mcp_call", "mcp_list_tools", "file_search_call", "web_search_call",
+        "code_interpreter_call", "image_generation_call", "tool_search_output",
+    }
+)  # fmt: skip
+
+
+def chat(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /v1/chat/completions`."""
+    messages(document, c, link)
+    prediction = document.get("prediction")
+    if isinstance(prediction, dict):
+        read_content(c, prediction, "content", ASSISTANT, (link, "prediction"))
+    written_by_the_application(document, c)
+
+
+def messages(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """The array `messages`: every turn with all that is in it."""
+    turns = document.get("messages")
+    if not isinstance(turns, list):
+        return
+    for number, message in enumerate(turns):
+        if isinstance(message, dict):
+            turn(message, c, ((link, "messages"), number))
+        elif isinstance(message, str):
+            c.text(turns, number, USER, (link, "messages"))
+            c.turn(USER, [message], ((link, "messages"), number))
+    c.end_conversation()
+
+
+def turn(message: dict[str, object], c: Collector, link: Link) -> None:
+    """One message of a conversation."""
+    role = message.get("role")
+    voice = VOICES.get(role, UNKNOWN) if isinstance(role, str) else UNKNOWN
+    c.region(message, voice)
+    texts = read_content(c, message, "content", voice, link)
+    for key in ("refusal", "reasoning_content", "thinking"):
+        c.text(message, key, voice, link)
+    calls = message.get("tool_calls")
+    for number, call in enumerate(calls if isinstance(calls, list) else []):
+        if isinstance(call, dict):
+            place: Link = ((link, "tool_calls"), number)
+            for key in ("function", "custom"):
+                inner = call.get(key)
+                if isinstance(inner, dict):
+                    c.text(inner, "arguments", ASSISTANT, (place, key))
+                    c.text(inner, "input", ASSISTANT, (place, key))
+    call = message.get("function_call")
+    if isinstance(call, dict):
+        c.text(call, "arguments", ASSISTANT, (link, "function_call"))
+    c.turn(voice, texts, link)
+
+
+def responses(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /v1/responses`."""
+    c.text(document, "instructions", SYSTEM, link)
+    for key in ("previous_response_id", "conversation"):
+        if document.get(key):
+            c.note("unseen_history", (link, key))
+    prompt = document.get("prompt")
+    if isinstance(prompt, dict):
+        c.region(prompt, USER)
+        if prompt.get("id"):
+            c.note("unseen_template", (link, "prompt"))
+    given = document.get("input")
+    if isinstance(given, str):
+        c.text(document, "input", USER, link)
+    elif isinstance(given, list):
+        for number, item in enumerate(given):
+            if isinstance(item, dict):
+                _item(item, c, ((link, "input"), number))
+            elif isinstance(item, str):
+                c.text(given, number, USER, (link, "input"))
+                c.turn(USER, [item], ((link, "input"), number))
+        c.end_conversation()
+    written_by_the_application(document, c)
+
+
+def _item(item: dict[str, object], c: Collector, link: Link) -> None:
+    kind = item.get("type")
+    if kind == "item_reference":
+        c.note("unseen_history", link)
+    if kind in _OUTPUTS:
+        c.region(item, TOOL_DATA)
+        for key in ("output", "results", "outputs", "error"):
+            read_content(c, item, key, TOOL_DATA, link)
+        c.turn(TOOL_DATA, [], link)
+    elif kind in ("function_call", "custom_tool_call", "reasoning", "compaction"):
+        c.region(item, ASSISTANT)
+        for key in ("arguments", "input", "summary", "content"):
+            read_content(c, item, key, ASSISTANT, link)
+        c.turn(ASSISTANT, [], link)
+    elif "role" in item:
+        turn(item, c, link)
+    else:
+        c.turn(USER, read_part(c, item, USER, link), link)
+
+
+def completions(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /v1/completions`: a prompt, or a list of them."""
+    for key in ("prompt", "suffix"):
+        read_content(c, document, key, USER, link)
+
+
+def inputs(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /v1/embeddings` and `/v1/moderations`: texts that are read, not followed."""
+    read_content(c, document, "input", USER_DATA, link)
+
+
+def written_by_the_application(document: dict[str, object], c: Collector) -> None:
+    """Definitions of tools and formats: the application's own words."""
+    for key in ("tools", "functions", "response_format", "text", "tool_choice", "toolConfig"):
+        c.region(document.get(key), DEVELOPER)

@@ -1,0 +1,96 @@
+"""Content: a string, or a list of parts, in the spellings of every provider at once.
+
+A part is read by its shape, whatever the dialect: a proxy in between may translate, and an unknown
+part would only be swept with less care.
+"""
+
+from __future__ import annotations
+
+from bertguard.wire.collector import TOOL_DATA, USER_DATA, Collector, Link, Voice
+from bertguard.wire.media import read_media
+
+# Keys under which a part carries plain text of the speaker.
+_TEXT_KEYS = ("text", "refusal", "thinking", "input_text", "output_text")
+# Types of parts that bring what a tool or a search found.
+_FOUND = frozenset(
+    {
+        "tool_result", "mcp_tool_result", "web_search_tool_result", "web_fetch_tool_result",
+        "code_execution_tool_result", "bash_code_execution_tool_result",
+        "text_editor_code_execution_tool_result", "tool_search_tool_result", "function_result",
+    }
+)  # fmt: skip
+_READ_ONLY = frozenset({"document", "search_result", "file", "input_file", "resource"})
+
+
+def read_content(
+    c: Collector, holder: dict[str, object], key: str, voice: Voice, link: Link
+) -> list[str]:
+    """Read `holder[key]`; returns the texts that this voice says, in order."""
+    value = holder.get(key)
+    if isinstance(value, str):
+        text = c.text(holder, key, voice, link)
+        return [text] if text else []
+    place: Link = (link, key)
+    if isinstance(value, dict):
+        return read_part(c, value, voice, place)
+    if not isinstance(value, list):
+        return []
+    c.region(value, voice)
+    texts: list[str] = []
+    for number, part in enumerate(value):
+        if isinstance(part, str):
+            text = c.text(value, number, voice, place)
+            texts += [text] if text else []
+        elif isinstance(part, dict):
+            texts += read_part(c, part, voice, (place, number))
+    c.join(texts, voice, place)
+    return texts
+
+
+def read_part(c: Collector, part: dict[str, object], voice: Voice, link: Link) -> list[str]:
+    """One part of a content; returns the texts of the speaker in it."""
+    kind = part.get("type")
+    if kind in _FOUND or "toolResult" in part or "functionResponse" in part:
+        _found(c, part, link)
+        return []
+    if kind in _READ_ONLY or "document" in part or "searchResult" in part:
+        _document(c, part, link)
+        return []
+    c.region(part, voice)
+    read_media(c, part, link)
+    texts = []
+    for key in _TEXT_KEYS:
+        value = part.get(key)
+        if isinstance(value, str):
+            text = c.text(part, key, voice, link)
+            texts += [text] if text else []
+        elif isinstance(value, dict):  # Bedrock's guardContent, OpenAI's older {"value": …}
+            texts += read_part(c, value, voice, (link, key))
+    for key in ("content", "guardContent", "reasoningContent", "reasoningText"):
+        if isinstance(part.get(key), str | list | dict):
+            texts += read_content(c, part, key, voice, link)
+    return texts
+
+
+def _found(c: Collector, part: dict[str, object], link: Link) -> None:
+    c.region(part, TOOL_DATA)
+    for key in ("content", "output", "toolResult", "functionResponse", "response"):
+        value = part.get(key)
+        if isinstance(value, dict) and key in ("toolResult", "functionResponse"):
+            _found(c, value, (link, key))
+        elif value is not None:
+            read_content(c, part, key, TOOL_DATA, link)
+
+
+def _document(c: Collector, part: dict[str, object], link: Link) -> None:
+    """Something that the model only reads: title, context and text of a document."""
+    c.region(part, USER_DATA)
+    read_media(c, part, link)
+    for key in ("title", "context", "text", "data", "name"):
+        c.text(part, key, USER_DATA, link) if isinstance(part.get(key), str) else None
+    for key in ("source", "document", "searchResult", "content", "file", "resource", "data"):
+        value = part.get(key)
+        if key == "content" and isinstance(value, str | list):
+            read_content(c, part, key, USER_DATA, link)
+        elif isinstance(value, dict):
+            _document(c, value, (link, key))

@@ -1,0 +1,208 @@
+"""A request -> every text in it: the door of this room."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from urllib.parse import parse_qsl, unquote
+
+from bertguard.errors import UnreadableError
+from bertguard.wire import anthropic, bedrock, cohere, gemini, mcp, ollama, openai
+from bertguard.wire.body import Field, read_body
+from bertguard.wire.collector import UNKNOWN_DATA, USER, Collector, Link
+from bertguard.wire.json_text import NOT_JSON, decode_json, parse_json
+from bertguard.wire.reading import Reading
+from bertguard.wire.sweep import sweep
+
+Reader = Callable[[dict[str, object], Collector, Link], None]
+
+_DIALECTS: tuple[tuple[str, str, Reader], ...] = (
+    ("openai.chat", r"/chat/completions", openai.chat),
+    ("openai.responses", r"/responses(/input_tokens|/compact)?", openai.responses),
+    ("openai.embeddings", r"/(embeddings|moderations)", openai.inputs),
+    ("anthropic.messages", r"/messages(/count_tokens)?", anthropic.messages),
+    ("anthropic.batches", r"/messages/batches", anthropic.batches),
+    ("anthropic.complete", r"/v1/complete", anthropic.complete),
+    ("openai.completions", r"/completions", openai.completions),
+    ("gemini.batch", r"/models/[^/]+:(async)?batch\w+", gemini.batch),
+    ("gemini.generate", r"/[^/]+:\w*(generate|embed|count|predict)\w*", gemini.generate),
+    ("ollama.chat", r"/api/chat", ollama.chat),
+    ("ollama.generate", r"/api/generate", ollama.generate),
+    ("ollama.embed", r"/api/embed(dings)?", ollama.embed),
+    ("cohere.chat", r"/v[12]/chat", cohere.chat),
+    ("bedrock.converse", r"/model/.+/converse(-stream)?", bedrock.converse),
+    ("bedrock.invoke", r"/model/.+/invoke(-with-response-stream)?", bedrock.invoke),
+    ("mcp", r"/(mcp|sse|message)", mcp.message),
+)
+_PATTERNS = [(name, re.compile(f".*{pattern}"), read) for name, pattern, read in _DIALECTS]
+_SLASHES = re.compile("/{2,}")
+
+
+def canonical_path(path: str) -> str:
+    """A path as routers see it: decoded once, without dot segments, double or final slashes.
+
+    In lower case: it recognises a dialect, it does not route.
+    """
+    parts: list[str] = []
+    for part in _SLASHES.sub("/", unquote(path).replace("\\", "/")).split("/"):
+        if part == "..":
+            del parts[-1:]
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts).lower()
+
+
+def dialect_of(path: str) -> str:
+    """The name of the format that a path belongs to; `json` for any other."""
+    return _recognise(path)[0]
+
+
+def read_request(
+    body: bytes, *, path: str, headers: Sequence[tuple[str, str]], query: str = ""
+) -> Reading:
+    """Every text of one request.
+
+    Args:
+        body: its bytes, all of them.
+        path: of the URL; it says which dialect is read first, and never that less is read.
+        headers: as they came, repeated ones included.
+        query: of the URL, without the question mark.
+
+    Raises:
+        UnreadableError: two readers could read the body differently; `reason` says why.
+    """
+    found = read_body(body, headers)
+    name, read = _recognise(path)
+    collector = Collector()
+    documents = found.documents
+    if name == "json" and len(documents) == 1:
+        name, read = _by_shape(documents[0])
+        # A format that nobody promised: "system" in it may be only a word.
+        collector.distrust = name != "mcp"
+    for number, document in enumerate(documents):
+        link: Link = ("", number) if found.lines else ""
+        _document(collector, document, read, link)
+    for field, place in _named(found.fields):
+        _field(collector, field, place)
+    if found.text:
+        collector.say(found.text, USER, "")
+    if found.opaque:
+        collector.unscan(found.opaque, "")
+    _query(collector, query)
+    if not documents:
+        name = "form" if found.fields else "text" if found.text else name
+    return Reading(
+        name if name != "json" or documents or found.text else "empty",
+        tuple(collector.segments),
+        tuple(collector.unscanned),
+        tuple(collector.notes),
+    )
+
+
+def _document(c: Collector, document: object, read: Reader | None, link: Link) -> None:
+    """One JSON value: by its dialect, then the sweep over what is left."""
+    items = document if isinstance(document, list) else [document]
+    for number, item in enumerate(items):
+        if not isinstance(item, dict):
+            continue
+        place: Link = (link, number) if isinstance(document, list) else link
+        # A line of a batch file holds the request in `body`, or in `params` or `request`.
+        for key in ("body", "params", "request"):
+            inner = item.get(key)
+            if read is not mcp.message and isinstance(inner, dict):
+                _reader(inner, read)(inner, c, (place, key))
+        _reader(item, read)(item, c, place)
+    sweep(c, document, link=link)
+
+
+def _reader(item: dict[str, object], read: Reader | None) -> Reader:
+    return read or _by_shape(item)[1] or openai.chat
+
+
+def _recognise(path: str) -> tuple[str, Reader | None]:
+    """The dialect of a path."""
+    canonical = canonical_path(path)
+    for name, pattern, read in _PATTERNS:
+        if pattern.fullmatch(canonical):
+            return name, read
+    return "json", None
+
+
+def _by_shape(document: object) -> tuple[str, Reader | None]:
+    """The dialect of a document that came to an unknown path."""
+    first = document[0] if isinstance(document, list) and document else document
+    if not isinstance(first, dict):
+        return "json", None
+    if "jsonrpc" in first:
+        return "mcp", mcp.message
+    if "contents" in first:
+        return "json", gemini.generate
+    if "chat_history" in first or ("message" in first and "messages" not in first):
+        return "json", cohere.chat
+    if "messages" in first:
+        return "json", anthropic.messages if "system" in first else openai.chat
+    if "input" in first:
+        return "json", openai.responses
+    if "prompt" in first:
+        return "json", openai.completions
+    return "json", None
+
+
+def _named(fields: Sequence[Field]) -> list[tuple[Field, Link]]:
+    """Fields with their pointers; a name that comes more than once is numbered."""
+    counts: dict[str, int] = {}
+    for field in fields:
+        counts[field.name] = counts.get(field.name, 0) + 1
+    seen: dict[str, int] = {}
+    named: list[tuple[Field, Link]] = []
+    for field in fields:
+        place: Link = ("", field.name)
+        if counts[field.name] > 1:
+            place = (place, seen.get(field.name, 0))
+            seen[field.name] = seen.get(field.name, 0) + 1
+        named.append((field, place))
+    return named
+
+
+def _field(c: Collector, field: Field, place: Link) -> None:
+    """One field of a form: its name, its value as text or JSON, or a file."""
+    sweep(c, field.name, link=place)
+    sweep(c, field.filename, link=place)
+    if field.content_type.startswith(("image/", "audio/", "video/")) and not _text(field.content):
+        c.note(field.content_type.split("/")[0], place)
+        return
+    text = _text(field.content)
+    if text is None:
+        c.unscan("document_media" if field.filename else "binary_field", place)
+        return
+    if field.filename:
+        c.say(text, UNKNOWN_DATA, (place, "content"))
+        return
+    c.say(text, USER, place)
+    if text.lstrip()[:1] in ("{", "["):
+        try:
+            inner = parse_json(text)
+        except UnreadableError as error:
+            if error.reason not in NOT_JSON:
+                raise
+        else:
+            sweep(c, inner, link=place)
+
+
+def _text(content: bytes) -> str | None:
+    """The text of a field; None where it is none."""
+    try:
+        text = decode_json(content)
+    except UnreadableError:
+        return None
+    return None if "\x00" in text else text
+
+
+def _query(c: Collector, query: str) -> None:
+    """Parameters of the URL: an application may put them into a prompt."""
+    if not query:
+        return
+    for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
+        place: Link = ("?", name)
+        sweep(c, name, link=place)
+        sweep(c, value, link=place)

@@ -1,0 +1,66 @@
+"""The exported models say what the trained one says, or are not written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from bertguard.errors import CheckpointError, DataError
+from bertguard.model import export as exporting
+from bertguard.model.checkpoint import ONNX_FP32, ONNX_INT8, read_manifest
+from bertguard.model.export import Parity, export
+from tiny import WORDS, tiny_checkpoint
+
+TEXTS = [(" ".join(WORDS[n : n + 9]), ("prompt", "data")[n % 2]) for n in range(20)]
+
+
+def test_both_models_agree_with_torch(tmp_path: Path) -> None:
+    """fp32 within 1e-4, int8 within 0.01 on average; the figures stand in the manifest."""
+    directory = tiny_checkpoint(tmp_path, onnx=False)
+    parity = export(directory, TEXTS, keep_fp32=True)
+    assert parity.holds
+    assert parity.fp32_largest < 1e-4
+    assert (directory / ONNX_FP32).is_file()
+    manifest = read_manifest(directory)
+    assert ONNX_INT8 in manifest.files
+    assert manifest.metrics["int8_parity"]["texts"] == 20  # type: ignore[index]  # JSON
+
+
+def test_a_model_that_is_too_far_off_is_not_written(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error carries the figures, and no int8 file is left behind."""
+    directory = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    (directory / ONNX_INT8).unlink()
+    manifest = read_manifest(checkpoint)
+    files = {name: facts for name, facts in manifest.files.items() if name != ONNX_INT8}
+    (directory / "guard.json").write_text(
+        exporting.replace(manifest, files=files).to_json(), encoding="utf-8"
+    )
+    monkeypatch.setattr(exporting, "LARGEST_INT8_MEAN_DIFFERENCE", -1.0)
+    with pytest.raises(CheckpointError, match="mean difference"):
+        export(directory, TEXTS)
+    assert not (directory / ONNX_INT8).exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "holds"),
+    [
+        ({}, True),
+        ({"fp32_largest": 2e-4}, False),
+        ({"int8_mean": 0.011}, False),
+        ({"flips": 0.006}, False),
+    ],
+)
+def test_every_bound_counts(changes: dict[str, float], holds: bool) -> None:
+    """One figure beyond its bound is enough to fail."""
+    good = {"fp32_largest": 1e-6, "int8_mean": 0.01, "int8_largest": 0.3, "flips": 0.005}
+    assert Parity(texts=500, **(good | changes)).holds is holds  # type: ignore[arg-type]  # floats
+
+
+def test_without_texts_nothing_can_be_measured(checkpoint: Path) -> None:
+    """No figures, no export."""
+    with pytest.raises(DataError, match="needs texts"):
+        export(checkpoint, [])

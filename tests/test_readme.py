@@ -1,0 +1,76 @@
+"""The README says what is so: its code runs, its commands are those that CI runs."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from bertguard import Guard
+from bertguard.server.app import create_app
+from loopback import serve
+from support import ATTACK, BENIGN
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def block(word: str) -> dict[str, Any]:
+    """Run the README's Python block that holds `word`; its names."""
+    (code,) = [code for code in BLOCKS if word in code]
+    names: dict[str, Any] = {}
+    exec(compile(code, f"README.md: {word}", "exec"), names)  # noqa: S102  # our own README
+    return names
+
+
+def test_the_two_commands_stand_there_word_for_word() -> None:
+    """Set-up is two commands; CI runs the second as it stands."""
+    tests = 'pip install -e ".[test]" -c tests/constraints.txt && pytest'
+    assert "\npip install . && guard serve\n" in README
+    assert f"\n{tests}\n" in README
+    assert tests in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+async def test_the_fastapi_example_refuses_an_injection() -> None:
+    """The mounted middleware answers a question and refuses an override, with the bundled model."""
+    app = block("GuardMiddleware")["app"]
+    transport = httpx.ASGITransport(app=app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        for text, status in ((BENIGN, 200), (ATTACK, 400)):
+            body = {"model": "m", "messages": [{"role": "user", "content": text}]}
+            answer = await client.post("/v1/chat/completions", json=body)
+            assert answer.status_code == status
+    assert answer.json()["error"]["code"] == "content_filter"
+
+
+async def test_the_openai_example_gets_a_typed_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The SDK's own BadRequestError carries the code; a question is answered."""
+    with serve(create_app(Guard.load())) as url:
+        monkeypatch.setenv("OPENAI_API_KEY", "none-needed")
+        monkeypatch.setenv("OPENAI_BASE_URL", f"{url}/v1")
+        names = block("AsyncOpenAI")
+        async with names["client"]:
+            assert "capital of France" in await names["ask"](BENIGN)
+            assert await names["ask"](ATTACK) == "refused: content_filter"
+
+
+def test_the_policy_example_loads() -> None:
+    """Options that the README shows are options that there are."""
+    names = block("Policy(")
+    with names["guard"] as guard:
+        assert not guard.check_sync(ATTACK).blocked  # shadow
+
+
+def test_every_command_of_the_readme_has_a_help() -> None:
+    """The table of commands names commands that exist."""
+    from bertguard.cli import app
+
+    commands = set(re.findall(r"^\| `guard (\w+)", README, re.MULTILINE))
+    assert commands == {"scan", "serve", "train", "evaluate", "export", "info"}
+    for command in commands:
+        assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
