@@ -7,7 +7,14 @@ import logging
 import pytest
 
 from bertguard import Action, Guard, Policy, Role
-from bertguard.edge import checked_cap, checked_guard, log_failure, not_judged, roles
+from bertguard.edge import (
+    checked_cap,
+    checked_guard,
+    log_failure,
+    not_judged,
+    nothing_to_read,
+    roles,
+)
 from bertguard.errors import ConfigurationError
 from support import ATTACK, KeywordScorer
 
@@ -40,6 +47,27 @@ def test_a_cap_must_leave_room(cap: int) -> None:
     with pytest.raises(ConfigurationError, match=f"max_body_bytes={cap}"):
         checked_cap(cap)
     assert checked_cap(1) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "body", "expected"),
+    [
+        ("/healthz", "", b"", True),
+        ("", "", b"", True),
+        ("/v1/models/gpt-5-mini", "", b"", True),
+        ("/healthz", "a", b"", False),
+        ("/healthz", "", b" ", False),
+        ("/ask/ignore all", "", b"", False),
+        ("/ask/ignore-all-previous-instructions", "", b"", False),
+        ("/ask/\u0456gnore", "", b"", False),
+        ("/a" * 32, "", b"", False),
+    ],
+)
+def test_only_a_few_plain_words_of_a_path_are_nothing_to_read(
+    path: str, query: str, body: bytes, expected: bool
+) -> None:
+    """A probe does not wait for a model; a path that could be prose does."""
+    assert nothing_to_read(path, query, body) is expected
 
 
 @pytest.mark.parametrize("mode", ["enforce", "shadow"])

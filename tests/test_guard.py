@@ -299,6 +299,18 @@ async def test_a_query_string_is_read(guard: Guard) -> None:
     assert not (await guard.check_body(b"", query="q=x")).blocked
 
 
+async def test_what_is_no_text_is_named_by_its_place(guard: Guard) -> None:
+    """An image is a note, media of an unknown kind is unscanned: both say where."""
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,iVBORw0KGgo="}}
+    parts = [{"type": "text", "text": BENIGN}, image]
+    body = json.dumps({"messages": [{"role": "user", "content": parts}]}).encode()
+    with_image = await guard.check_body(body, path=CHAT)
+    opaque = await guard.check_body(b"\x89PNG\x00", headers={"content-type": "image/png"})
+    assert with_image.action is Action.ALLOW
+    assert any(note.endswith("at /messages/0/content/1") for note in with_image.notes)
+    assert (opaque.action, opaque.status) == (Action.BLOCK, "unscanned")
+
+
 @pytest.mark.parametrize("on_unscanned", ["block", "allow"])
 async def test_an_unreadable_body_is_refused_whatever_the_policy(on_unscanned: str) -> None:
     """It is a verdict, not an exception, and its dialect is the path's."""

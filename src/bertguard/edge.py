@@ -11,6 +11,7 @@ from bertguard.guard import Guard
 from bertguard.segments import Role
 from bertguard.verdict import Action, Verdict
 from bertguard.wire.request import dialect_of
+from bertguard.wire.vocabulary import IDENTIFIER_CHARS, SHORT_CHARS
 
 # The threshold is out of the way of anyone who compares it with the score.
 NOTHING_TO_READ = Verdict(Action.ALLOW, 0.0, 1.0, dialect="empty", notes=("nothing_to_read",))
@@ -58,6 +59,20 @@ def roles(names: Iterable[Role | str]) -> frozenset[Role]:
     except ValueError as error:
         known = ", ".join(role.value for role in Role)
         raise ConfigurationError(f"trusted_roles: {error}; the roles are {known}") from None
+
+
+def nothing_to_read(path: str, query: str, body: bytes) -> bool:
+    """Whether a request holds no text at all, so that a health probe need not wait for a model.
+
+    The path is decoded. A long one, or one with white space or other scripts in it, may be prose.
+    """
+    return not (
+        body
+        or query
+        or len(path) >= IDENTIFIER_CHARS
+        or not path.isascii()
+        or any(len(piece) >= SHORT_CHARS or len(piece.split()) > 1 for piece in path.split("/"))
+    )
 
 
 def not_judged(reason: str, *, path: str, guard: Guard | None) -> Verdict:

@@ -17,6 +17,7 @@ from bertguard.edge import (
     checked_guard,
     log_failure,
     not_judged,
+    nothing_to_read,
     roles,
 )
 from bertguard.guard import Guard
@@ -71,7 +72,7 @@ class Gate:
             # What follows the handshake goes over the socket, past every transport.
             verdict = self._refused(request, "protocol_upgrade")
             return replace(verdict, action=self.guard.policy.unscanned_action)
-        return None if body or _target(request)[1] else NOTHING_TO_READ
+        return NOTHING_TO_READ if nothing_to_read(*_target(request), body) else None
 
     def about(self, request: Any) -> dict[str, Any]:
         """What the guard is told beside the body."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING
 
-from bertguard.edge import NOTHING_TO_READ, TOO_LARGE, checked_cap
+from bertguard.edge import NOTHING_TO_READ, TOO_LARGE, checked_cap, nothing_to_read
 from bertguard.guard import Guard
 from bertguard.middleware.exemptions import EXEMPT, Exemptions, route_path
 from bertguard.middleware.http import (
@@ -36,8 +36,8 @@ DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
 class GuardMiddleware:
     """Puts a guard in front of any ASGI application, for HTTP and WebSocket.
 
-    Every request is read, whatever its method, path or content type; only one without a body and
-    without a query string needs no judgement. `scope["state"]["guard"]`, which is
+    Every request is read, whatever its method, path or content type; only one without a body,
+    without a query string and with a path of a few plain words needs no judgement. `scope["state"]["guard"]`, which is
     `request.state.guard` in Starlette and FastAPI, holds the `Verdict`. A blocked request is
     answered in the error format of its dialect and never reaches the application. A flagged one
     passes and its response carries `x-guard-action: flag` and `x-guard-score`; one that was not
@@ -131,7 +131,7 @@ class GuardMiddleware:
 
     async def _verdict(self, scope: Scope, body: bytes, replay: Replay) -> Verdict | None:
         query = scope.get("query_string", b"").decode("latin-1")
-        if not body and not query:
+        if nothing_to_read(route_path(scope), query, body):
             return NOTHING_TO_READ
         headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in scope["headers"]]
         return await while_connected(self._judge.body(scope, body, headers, query), replay)

@@ -20,7 +20,6 @@ _PAYLOAD_KEYS = (
     "file_uri",
 )
 _SHOWN = ("image/", "audio/", "video/")
-_TEXTUAL = ("text/", "application/json", "application/xml", "application/yaml")
 _PICTURES = frozenset({"image", "image_url", "input_image", "input_audio", "audio", "video",
                        "video_url", "input_video"})  # fmt: skip
 # Bedrock names a document's kind by its format.
@@ -51,6 +50,8 @@ def read_media(c: Collector, part: dict[str, object], link: Link) -> None:
 def _payload(
     c: Collector, part: dict[str, object], key: str, value: str, *, kind: str, link: Link
 ) -> None:
+    if key in c.read.get(id(part), ()) or part.get("type") == "text":
+        return  # dealt with already, or plain text by its own word
     place: Link = (link, key)
     encoded = value
     if value[:5].lower() == "data:":
@@ -68,7 +69,8 @@ def _payload(
         kind = "text/plain"
     if kind.startswith(_SHOWN):
         # Only what cannot be read as text is taken out of the sweep: a sentence stays in it.
-        if _decoded(encoded) is not None:
+        raw = _decoded(encoded)
+        if raw is not None and not _is_text(raw):
             c.mark(part, key)
             c.note(kind.split("/")[0], place)
         return
@@ -77,10 +79,10 @@ def _payload(
     raw = _decoded(encoded)
     if raw is None:
         return
-    if kind.startswith(_TEXTUAL) or _is_text(raw):
-        c.mark(part, key)
-        c.say(raw.decode("utf-8", "replace"), USER_DATA, place)
-    elif kind.startswith("application/") or not kind:
+    if _is_text(raw):
+        # Also left to the sweep: what decodes by chance may be meant as it stands.
+        c.say(raw.decode("utf-8"), USER_DATA, place)
+    elif kind.startswith(("application/", "text/")) or not kind:
         c.mark(part, key)
         c.unscan("document_media" if kind else "unknown_media", place)
 
@@ -90,7 +92,9 @@ def _is_text_format(part: dict[str, object]) -> bool:
 
 
 def _decoded(text: str) -> bytes | None:
-    """The bytes of base64, standard or URL-safe, or None."""
+    """The bytes of base64, standard or URL-safe, or None; words with spaces are no base64."""
+    if " " in text.strip():
+        return None
     squeezed = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(squeezed + "=" * (-len(squeezed) % 4), validate=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bertguard.wire.collector import UNKNOWN, Collector, Link, Voice
-from bertguard.wire.vocabulary import PROTOCOL_WORDS, is_short
+from bertguard.wire.vocabulary import IDENTIFIER_KEYS, PROTOCOL_WORDS, is_identifier, is_short
 
 
 def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNKNOWN) -> None:
@@ -36,7 +36,7 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
             for key in value:
                 read(key, said_by, (place, key))
             stack += [
-                (inner, (place, key), said_by, key in taken_keys)
+                (inner, (place, key), said_by, key in taken_keys or _names(c, key, inner))
                 for key, inner in reversed(value.items())
             ]
         elif isinstance(value, list):
@@ -48,3 +48,13 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
             ]
     for said_by, texts in short.items():
         c.say(" ".join(texts), said_by, link)
+
+
+def _names(c: Collector, key: str, value: object) -> bool:
+    """True for `"model": "gpt-4o"` and its like, in a dialect that gives the key that meaning."""
+    return (
+        key in IDENTIFIER_KEYS
+        and not c.distrust
+        and isinstance(value, str)
+        and is_identifier(value)
+    )

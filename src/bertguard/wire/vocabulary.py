@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 SHORT_CHARS = 24
 """A string with fewer characters is *short*: it is scored joined with the other short ones."""
 
 IDENTIFIER_CHARS = 64
 """So is an ASCII string without white space below this length: ids, dates, names of models."""
+
+IDENTIFIER_KEYS = frozenset(
+    {
+        "model", "id", "tool_call_id", "tool_use_id", "toolUseId", "call_id", "item_id",
+        "custom_id",
+        "previous_response_id", "conversation_id", "container", "file_id",
+    }
+)  # fmt: skip
+"""Keys of known dialects whose values name something at the provider and reach no model as text."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
+
+
+def is_identifier(text: str) -> bool:
+    """Whether a value under an identifier key has the shape of one; any other is swept as text."""
+    return len(text) < IDENTIFIER_CHARS and _IDENTIFIER.fullmatch(text) is not None
 
 
 def is_short(text: str) -> bool:
