@@ -180,6 +180,7 @@ async def test_a_streamed_upload_is_read_and_sent_as_the_very_same_bytes(
         pieces = [body[start : start + 7] for start in range(0, len(body), 7)]
         response = await face.request(client, "POST", CHAT, content=face.upload(pieces))
         assert response.status_code == status
+        assert response.request.content == body
     await face.close(client)
     assert [received.body for received in llm.received] == [json.dumps(chat(BENIGN)).encode()]
     assert ("transfer-encoding", "chunked") in llm.received[0].headers

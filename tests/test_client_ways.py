@@ -99,7 +99,9 @@ async def test_every_request_of_an_authentication_is_judged(
 
         def auth_flow(self, request: Any) -> Iterator[Any]:
             assert request.content == body
-            token = yield face.module.Request("POST", f"{url}/token", json={"q": self.question})
+            token: Any = yield face.module.Request(
+                "POST", f"{url}/token", json={"q": self.question}
+            )
             request.headers["authorization"] = f"Bearer {token.status_code}"
             yield request
             yield request

@@ -146,6 +146,34 @@ async def test_a_disconnect_seen_during_scoring_reaches_the_application() -> Non
     assert seen[1:] == [disconnect, disconnect]
 
 
+async def test_an_answer_leaves_no_watch_behind() -> None:
+    """Where the client was watched during a long scoring, that ends with the request."""
+    scorer = SlowScorer()
+    app = Notes()
+    watched = asyncio.Event()
+    sent: list[Message] = []
+    messages: list[Message] = [{"type": "http.request", "body": chat(BENIGN), "more_body": False}]
+
+    async def receive() -> Message:
+        if messages:
+            return messages.pop(0)
+        watched.set()
+        await asyncio.Event().wait()  # the client stays
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    before = asyncio.all_tasks()
+    with Guard(scorer) as guard:
+        call = asyncio.create_task(GuardMiddleware(app, guard)(http_scope(), receive, send))
+        await watched.wait()
+        scorer.go.set()
+        await asyncio.wait_for(call, timeout=5)
+    assert sent[0]["status"] == 200
+    assert asyncio.all_tasks() == before
+
+
 async def test_bytes_after_the_end_of_the_body_are_not_forwarded(guard: Guard) -> None:
     """A server that goes on after `more_body: False` adds nothing that nobody has scored."""
     seen: list[Message] = []

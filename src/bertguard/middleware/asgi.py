@@ -37,12 +37,13 @@ class GuardMiddleware:
     """Puts a guard in front of any ASGI application, for HTTP and WebSocket.
 
     Every request is read, whatever its method, path or content type; only one without a body,
-    without a query string and with a path of a few plain words needs no judgement. `scope["state"]["guard"]`, which is
-    `request.state.guard` in Starlette and FastAPI, holds the `Verdict`. A blocked request is
-    answered in the error format of its dialect and never reaches the application. A flagged one
-    passes and its response carries `x-guard-action: flag` and `x-guard-score`; one that was not
-    scanned whole carries `x-guard-status: unscanned`. In shadow mode everything passes, also what
-    is over the cap, and `x-guard-mode: shadow` stands beside what would have been done.
+    without a query string and with a path of a few plain words needs no judgement.
+    `scope["state"]["guard"]`, which is `request.state.guard` in Starlette and FastAPI, holds the
+    `Verdict`. A blocked request is answered in the error format of its dialect and never reaches
+    the application. A flagged one passes and its response carries `x-guard-action: flag` and
+    `x-guard-score`; one that was not scanned whole carries `x-guard-status: unscanned`. In shadow
+    mode everything passes, also what is over the cap, and `x-guard-mode: shadow` stands beside
+    what would have been done.
 
     Text frames of a WebSocket are judged one by one (block: close 1008), binary frames follow the
     policy's `on_unscanned`; `websocket.state.guard` holds the latest verdict.
