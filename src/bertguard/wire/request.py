@@ -88,6 +88,7 @@ def read_request(
         collector.say(found.text, USER, "")
     if found.opaque:
         collector.unscan(found.opaque, "")
+    _path(collector, path)
     _query(collector, query)
     if not documents:
         name = "form" if found.fields else "text" if found.text else name
@@ -196,6 +197,13 @@ def _text(content: bytes) -> str | None:
     except UnreadableError:
         return None
     return None if "\x00" in text else text
+
+
+def _path(c: Collector, path: str) -> None:
+    """Prose in the path: an application may route `/ask/{question}` into a prompt."""
+    plain = unquote(path)
+    if any(character.isspace() for character in plain):
+        c.say(plain.strip("/").replace("/", " "), USER, ":path")
 
 
 def _query(c: Collector, query: str) -> None:

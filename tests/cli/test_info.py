@@ -1,0 +1,30 @@
+"""`guard info` tells what a bug report needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from bertguard import __version__
+from bertguard.cli import app
+
+
+def test_it_names_checkpoint_backends_and_devices(checkpoint: Path) -> None:
+    """Version, thresholds, runtimes and devices as one JSON object."""
+    done = CliRunner().invoke(app, ["info", "--checkpoint", str(checkpoint), "--json"])
+    facts = json.loads(done.stdout)
+    assert done.exit_code == 0
+    assert facts["bertguard"] == __version__
+    assert facts["checkpoint"]["thresholds"]["data"] == {"flag_at": 0.4, "block_at": 0.8}
+    assert facts["backends"]["onnx"]["onnxruntime"]
+    assert facts["devices"][0]["device"] == "cpu"
+
+
+def test_without_a_checkpoint_the_machine_is_described_all_the_same(tmp_path: Path) -> None:
+    """The error is reported, with exit code 2, after the facts."""
+    done = CliRunner().invoke(app, ["info", "--checkpoint", str(tmp_path)])
+    assert done.exit_code == 2
+    assert "onnxruntime" in done.stdout
+    assert "guard.json" in done.stderr

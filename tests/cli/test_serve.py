@@ -1,0 +1,91 @@
+"""`guard serve` as a process: starts, answers, refuses, stops."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from support import ATTACK, BENIGN
+
+
+@contextmanager
+def serving(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """The real command on a free port; yields its URL."""
+    process = subprocess.Popen(  # noqa: S603  # our own command
+        [sys.executable, "-m", "bertguard", "serve", "--port", "0", *options],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        url = ""
+        assert process.stderr is not None
+        for line in process.stderr:
+            if found := re.search(r"http://[\d.]+:\d+", line):
+                url = found[0]
+                break
+        yield url, process
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=20)
+
+
+def chat(url: str, text: str, **more: object) -> httpx.Response:
+    body = {"model": "echo", "messages": [{"role": "user", "content": text}], **more}
+    return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=30)
+
+
+def test_the_main_job_runs() -> None:
+    """With the bundled checkpoint: answered, streamed, refused in the OpenAI shape."""
+    with serving() as (url, process):
+        assert httpx.get(f"{url}/healthz", timeout=30).status_code == 200
+        answered = chat(url, BENIGN)
+        assert answered.status_code == 200
+        assert "capital of France" in answered.json()["choices"][0]["message"]["content"]
+        streamed = chat(url, BENIGN, stream=True)
+        assert streamed.headers["content-type"].startswith("text/event-stream")
+        assert streamed.text.rstrip().endswith("data: [DONE]")
+        refused = chat(url, ATTACK)
+        assert refused.status_code == 400
+        assert refused.json()["error"]["code"] == "content_filter"
+        assert ATTACK not in refused.text
+        scored = httpx.post(f"{url}/v1/check", json={"text": ATTACK}, timeout=30).json()
+        assert scored["action"] == "block"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=20) == 0
+
+
+def test_a_checkpoint_and_a_mode_are_options(checkpoint: Path) -> None:
+    """Another checkpoint judges, and shadow mode lets everything pass."""
+    with serving("--checkpoint", str(checkpoint), "--mode", "shadow") as (url, _):
+        assert chat(url, ATTACK).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--mode", "lenient"), "lenient"),
+        (("--on-unscanned", "hope"), "hope"),
+        (("--flag-at", "data=2"), "2"),
+        (("--upstream", "ftp://example.com"), "ftp"),
+    ],
+)
+def test_an_option_that_cannot_work_stops_the_start(options: tuple[str, ...], words: str) -> None:
+    """Exit code 2 and what was wrong, at once."""
+    done = subprocess.run(  # noqa: S603  # our own command
+        [sys.executable, "-m", "bertguard", "serve", "--port", "0", *options],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert words in done.stderr
