@@ -21,14 +21,14 @@ def serving(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     """The real command on a free port; yields its URL."""
     process = subprocess.Popen(  # noqa: S603  # our own command
         [sys.executable, "-m", "bertguard", "serve", "--port", "0", *options],
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
         text=True,
     )
     try:
         url = ""
-        assert process.stderr is not None
-        for line in process.stderr:
+        assert process.stdout is not None
+        for line in process.stdout:
             if found := re.search(r"http://[\d.]+:\d+", line):
                 url = found[0]
                 break
@@ -75,7 +75,7 @@ def test_a_checkpoint_and_a_mode_are_options(checkpoint: Path) -> None:
         (("--mode", "lenient"), "lenient"),
         (("--on-unscanned", "hope"), "hope"),
         (("--flag-at", "data=2"), "2"),
-        (("--upstream", "ftp://example.com"), "ftp"),
+        (("--upstream", "ftp://example.com"), "http(s)"),
     ],
 )
 def test_an_option_that_cannot_work_stops_the_start(options: tuple[str, ...], words: str) -> None:
