@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -67,7 +68,16 @@ def tiny_encoder(directory: Path, *, seed: int = 0, segments: int = 2) -> Path:
     return directory
 
 
-def tiny_checkpoint(directory: Path, *, onnx: bool = True, pooling: str = "mean") -> Path:
+THRESHOLDS = {"prompt": (0.5, 0.9), "data": (0.4, 0.8)}
+
+
+def tiny_checkpoint(
+    directory: Path,
+    *,
+    onnx: bool = True,
+    pooling: str = "mean",
+    thresholds: Mapping[str, tuple[float, float]] = THRESHOLDS,
+) -> Path:
     """A whole guard checkpoint, untrained; with `onnx` the int8 model is there too."""
     encoder = load_encoder(tiny_encoder(directory / "encoder"))
     classifier = InjectionClassifier(encoder, pooling_name=pooling, seed=1)
@@ -93,7 +103,7 @@ def tiny_checkpoint(directory: Path, *, onnx: bool = True, pooling: str = "mean"
             sep_id=SPECIALS.index("[SEP]"),
             pad_id=SPECIALS.index("[PAD]"),
             temperature={"prompt": 1.0, "data": 1.5},
-            thresholds={"prompt": (0.5, 0.9), "data": (0.4, 0.8)},
+            thresholds=dict(thresholds),
         ),
     )
     if onnx:

@@ -83,7 +83,9 @@ def test_a_bad_row_stops_with_file_and_line(command: str, encoder: Path, tmp_pat
     """Exit code 2 before anything is computed."""
     file = tmp_path / "bad.jsonl"
     file.write_text('{"text": "fine", "label": 0}\n{"text": "no label"}\n')
-    options = ["--out", tmp_path / "out", "--base", encoder] if command == "train" else []
+    options: list[str | Path] = []
+    if command == "train":
+        options = ["--out", tmp_path / "out", "--base", encoder]
     code, _, err = run(command, file, *options)
     assert code == 2
     assert f"{file}:2" in err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,11 @@ TEXTS = [(" ".join(WORDS[n : n + 9]), ("prompt", "data")[n % 2]) for n in range(
 
 def test_both_models_agree_with_torch(tmp_path: Path) -> None:
     """fp32 within 1e-4, int8 within 0.01 on average; the figures stand in the manifest."""
-    directory = tiny_checkpoint(tmp_path, onnx=False)
+    # An untrained model scores anywhere: thresholds out of its reach keep one text near them from
+    # deciding the test.
+    directory = tiny_checkpoint(
+        tmp_path, onnx=False, thresholds={"prompt": (0.99, 0.999), "data": (0.99, 0.999)}
+    )
     parity = export(directory, TEXTS, keep_fp32=True)
     assert parity.holds
     assert parity.fp32_largest < 1e-4
@@ -37,7 +42,7 @@ def test_a_model_that_is_too_far_off_is_not_written(
     manifest = read_manifest(checkpoint)
     files = {name: facts for name, facts in manifest.files.items() if name != ONNX_INT8}
     (directory / "guard.json").write_text(
-        exporting.replace(manifest, files=files).to_json(), encoding="utf-8"
+        replace(manifest, files=files).to_json(), encoding="utf-8"
     )
     monkeypatch.setattr(exporting, "LARGEST_INT8_MEAN_DIFFERENCE", -1.0)
     with pytest.raises(CheckpointError, match="mean difference"):

@@ -152,11 +152,12 @@ def test_whole_sources_can_be_left_out() -> None:
 
 def test_no_source_drowns_the_others() -> None:
     """A cap holds per source and label, draws by seed, and keeps the order."""
-    kept = cap_per_source(examples(100), most={0: 3, 1: None}, seed=0)
+    most = {("prompt", 0): 3, ("data", 0): 3}
+    kept = cap_per_source(examples(100), most=most, seed=0)
     assert sum(row.label == 0 for row in kept) == 15
     assert sum(row.label == 1 for row in kept) == 50
-    assert kept == cap_per_source(examples(100), most={0: 3, 1: None}, seed=0)
-    assert kept != cap_per_source(examples(100), most={0: 3, 1: None}, seed=1)
+    assert kept == cap_per_source(examples(100), most=most, seed=0)
+    assert kept != cap_per_source(examples(100), most=most, seed=1)
 
 
 def test_the_hash_is_of_the_content() -> None:

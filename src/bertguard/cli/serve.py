@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
+from bertguard.cli.options import per_channel
+
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
@@ -165,32 +167,14 @@ def _load_guard(
 
     # Before the model is loaded: a typing mistake should not cost that time either.
     policy = Policy(mode=cast("Mode", mode), on_unscanned=cast("Action", on_unscanned))
-    flags, blocks = _per_channel(flag_at, "--flag-at"), _per_channel(block_at, "--block-at")
+    flags = per_channel(flag_at, "--flag-at", float)
+    blocks = per_channel(block_at, "--block-at", float)
     scorer = load_scorer(checkpoint, device=device, backend=backend, dtype=dtype)
     return Guard(
         scorer,
         policy=_with_thresholds(policy, scorer.thresholds, flags, blocks),
         max_batch_tokens=scorer.max_batch_tokens,
     )
-
-
-def _per_channel(options: Sequence[str], name: str) -> dict[Channel, float]:
-    """`["0.9", "data=0.8"]` -> a number per channel; the later one wins."""
-    from bertguard.segments import Channel
-
-    numbers: dict[Channel, float] = {}
-    for option in options:
-        channel, equals, number = option.rpartition("=")
-        try:
-            channels = [Channel(channel)] if equals else list(Channel)
-            value = float(number)
-        except ValueError:
-            raise typer.BadParameter(
-                "use a number such as 0.9, or one per channel such as prompt=0.9 and data=0.8",
-                param_hint=name,
-            ) from None
-        numbers |= dict.fromkeys(channels, value)
-    return numbers
 
 
 def _with_thresholds(

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bertguard.cli.options import per_channel
+
 if TYPE_CHECKING:
     from bertguard.training.loop import Step
 
@@ -45,10 +47,12 @@ def command(
         str | None, typer.Option(help="Keep only rows with COLUMN=VALUE, e.g. ship=true.")
     ] = None,
     most_per_source: Annotated[
-        int | None, typer.Option(help="At most this many benign rows per source and channel.")
+        list[str] | None,
+        typer.Option(help="At most this many benign rows per source: 300, or data=300."),
     ] = None,
     most_injections_per_source: Annotated[
-        int | None, typer.Option(help="At most this many injections per source and channel.")
+        list[str] | None,
+        typer.Option(help="At most this many injections per source: 300, or data=300."),
     ] = None,
     most_injection_chars: Annotated[
         int | None,
@@ -69,6 +73,9 @@ def command(
     label_smoothing: Annotated[float, typer.Option(help="Smoothing of the targets.")] = 0.0,
     composed: Annotated[
         int, typer.Option(help="Indirect injections and benign twins composed per epoch.")
+    ] = 0,
+    corpus: Annotated[
+        int, typer.Option(help="Texts per epoch from the hand-written corpus of the package.")
     ] = 0,
     obfuscated: Annotated[
         float, typer.Option(help="Share of texts, of both labels, that are written oddly.")
@@ -116,11 +123,19 @@ def command(
         dropout=dropout,
         label_smoothing=label_smoothing,
         max_windows=max_windows,
-        augmentation=Augmentation(composed=composed, obfuscated=obfuscated),
+        augmentation=Augmentation(composed=composed, obfuscated=obfuscated, corpus=corpus),
         dtype=dtype,
         seed=seed,
         checks=checks,
     )
+    limits = {
+        (channel.value, label): most
+        for label, options, option in (
+            (0, most_per_source, "--most-per-source"),
+            (1, most_injections_per_source, "--most-injections-per-source"),
+        )
+        for channel, most in per_channel(options or (), option, int).items()
+    }
     condition = Where.parse(where) if where else None
     training = read_examples(data, where=condition)
     if validation:
@@ -137,9 +152,7 @@ def command(
             for row in training
             if row.label == 0 or row.channel == "prompt" or len(row.text) <= most_injection_chars
         ]
-    training = cap_per_source(
-        training, most={0: most_per_source, 1: most_injections_per_source}, seed=seed
-    )
+    training = cap_per_source(training, most=limits, seed=seed)
     with _Bar() as bar:
         manifest = train(
             training,

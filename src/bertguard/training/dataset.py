@@ -235,18 +235,18 @@ def _share(text: str) -> float:
 
 
 def cap_per_source(
-    examples: Sequence[Example], *, most: Mapping[int, int | None], seed: int
+    examples: Sequence[Example], *, most: Mapping[tuple[str, int], int], seed: int
 ) -> list[Example]:
-    """At most `most[label]` rows per source, label and channel, drawn by seed.
+    """At most `most[channel, label]` rows per source, label and channel, drawn by seed.
 
-    None keeps all. So no large source drowns the others.
+    A pair that is not named is kept whole. So no large source drowns the others.
     """
     groups: dict[tuple[str, int, str], list[int]] = {}
     for place, example in enumerate(examples):
         groups.setdefault((example.source, example.label, example.channel), []).append(place)
     kept: list[int] = []
     for key, places in sorted(groups.items()):
-        limit = most.get(key[1])
+        limit = most.get((key[2], key[1]))
         if limit is not None and len(places) > limit:
             places = random.Random(f"{seed}:{key}").sample(places, limit)  # noqa: PLW2901  # fewer
         kept += places

@@ -23,7 +23,7 @@ from bertguard.training.dataset import Example, data_hash
 from bertguard.training.epoch import LabelledWindow, epoch_batches, labelled_windows
 from bertguard.training.settings import Settings
 from bertguard.training.start import Start, starting_point
-from bertguard.training.validation import Scored, Validator, keep, validation_loss
+from bertguard.training.validation import Scored, Validator, autocast, keep, validation_loss
 
 # Updates between two saved states: minutes of work at most are done twice.
 _SAVE_EVERY = 200
@@ -73,9 +73,9 @@ def train(
     Returns:
         The manifest; None on processes other than the main one.
     """
-    accelerator = Accelerator(
-        cpu=device == "cpu", mixed_precision="bf16" if _bf16(settings, device) else "no"
-    )
+    # Mixed precision is ours: accelerate's is one for the whole interpreter, and the next call of
+    # `train` may want another.
+    accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
     start = starting_point(settings)
     out.mkdir(parents=True, exist_ok=True)
     fingerprint = _fingerprint(settings, training, validation, accelerator.num_processes)
@@ -117,8 +117,13 @@ def _fit(
     optimizer = torch.optim.AdamW(_groups(classifier, settings), lr=settings.learning_rate)
     progress = resume.load(out, fingerprint, classifier, optimizer)
     model, stepper = accelerator.prepare(classifier, optimizer)
+    bf16 = _bf16(settings, accelerator.device)
     validator = Validator(
-        _validation_texts(validation, settings), start.tokenizer, start.manifest, accelerator
+        _validation_texts(validation, settings),
+        start.tokenizer,
+        start.manifest,
+        accelerator,
+        bf16=bf16,
     )
 
     for epoch in range(progress.epoch, settings.epochs):
@@ -133,7 +138,8 @@ def _fit(
                 )
             inputs, labels = _tensors(batches[number], start.manifest, accelerator.device)
 
-            logits = model(**inputs)  # predict
+            with autocast(accelerator.device, bf16=bf16):
+                logits = model(**inputs).float()  # predict
             loss = cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)  # loss
             accelerator.backward(loss)  # gradients
             accelerator.clip_grad_norm_(model.parameters(), settings.clip)
@@ -230,14 +236,14 @@ def _validation_texts(validation: Sequence[Example], settings: Settings) -> list
     return epoch_texts(validation, composed, seed=settings.seed, epoch=-1)
 
 
-def _bf16(settings: Settings, device: str) -> bool:
+def _bf16(settings: Settings, device: torch.device) -> bool:
     if settings.dtype != "auto":
         return settings.dtype == "bf16"
-    if device != "cpu" and torch.cuda.is_available():
+    if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     # bf16 without the instruction is emulated and slower than fp32.
     supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return supported is not None and bool(supported())
+    return device.type == "cpu" and supported is not None and bool(supported())
 
 
 def _step_seed(seed: int, step: int, process: int) -> int:

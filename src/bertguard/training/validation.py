@@ -56,10 +56,13 @@ class Validator:
         tokenizer: WindowTokenizer,
         manifest: Manifest,
         accelerator: Accelerator,
+        *,
+        bf16: bool = False,
     ) -> None:
         self._texts = texts
         self._manifest = manifest
         self._accelerator = accelerator
+        self._bf16 = bf16
         items: list[tuple[int, Window]] = [
             (place, window)
             for place, text in enumerate(texts)
@@ -78,7 +81,7 @@ class Validator:
         for batch in self._batches:
             inputs = collate([window for _, window in batch], pad_id=self._manifest.pad_id)
             inputs = {name: value.to(self._accelerator.device) for name, value in inputs.items()}
-            with self._accelerator.autocast():
+            with autocast(self._accelerator.device, bf16=self._bf16):
                 logits = model(**inputs).float()
             margins = _margins(logits, self._manifest.injection_index).tolist()
             found += zip((place for place, _ in batch), margins, strict=True)
@@ -91,6 +94,11 @@ class Validator:
             for place, text in enumerate(self._texts)
             if place in worst
         ]
+
+
+def autocast(device: torch.device, *, bf16: bool) -> torch.autocast:
+    """Matrix products in bf16 where `bf16` says so, weights and sums in fp32."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16)
 
 
 def _margins(logits: torch.Tensor, injection: int) -> torch.Tensor:

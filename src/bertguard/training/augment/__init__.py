@@ -12,13 +12,22 @@ from random import Random
 
 from bertguard.training.augment.carriers import CARRIERS, HERE, fill
 from bertguard.training.augment.obfuscation import READABLE, opaque
-from bertguard.training.augment.payloads import harmless, is_order, override, payload
+from bertguard.training.augment.payloads import (
+    harmless,
+    is_order,
+    is_question,
+    override,
+    payload,
+)
 from bertguard.training.augment.texts import TrainingText, excerpt, sentence
+from bertguard.training.corpus import Seed, read_corpus
 from bertguard.training.dataset import Example
 
 __all__ = ["Augmentation", "TrainingText", "epoch_texts"]
 
 _SHORT_ATTACK_CHARS = 500
+# Of the draws from the corpus; the other languages share the rest evenly.
+_ENGLISH_SHARE = 0.5
 _SLICE_CHARS = 700
 _LONG_SLICE_CHARS = 2400
 
@@ -51,10 +60,12 @@ class Augmentation:
     Args:
         composed: texts composed per epoch; half of them carry a payload, half are their twins.
         obfuscated: share of all texts written oddly, of both labels alike.
+        corpus: texts per epoch from the corpus of the package, both labels and channels alike.
     """
 
     composed: int = 0
     obfuscated: float = 0.0
+    corpus: int = 0
 
 
 def epoch_texts(
@@ -63,25 +74,63 @@ def epoch_texts(
     """The texts of one epoch: every example once, and what is composed from them."""
     rng = Random(f"{seed}:{epoch}")
     texts = [TrainingText(row.text, row.label, row.channel) for row in examples]
-    materials = _Materials(examples) if augmentation.composed else None
-    if materials is not None:
+    seeds = _Seeds(read_corpus() if augmentation.corpus else ())
+    if augmentation.composed:
+        materials = _Materials(examples, seeds)
         for _ in range(augmentation.composed // 2):
             texts += _twins(rng, materials)
+    texts += [seeds.text(rng) for _ in range(augmentation.corpus)]
     return [_maybe_odd(rng, text, augmentation.obfuscated) for text in texts]
+
+
+class _Seeds:
+    """The corpus, drawn by label, channel and language first, so that English does not drown it."""
+
+    def __init__(self, seeds: Sequence[Seed]) -> None:
+        self._groups: dict[tuple[str, int], dict[str, list[Seed]]] = {}
+        for seed in seeds:
+            languages = self._groups.setdefault((seed.channel, seed.label), {})
+            languages.setdefault(seed.language, []).append(seed)
+
+    def draw(self, rng: Random, channel: str, label: int) -> str | None:
+        """One text of a kind; None where the corpus is not used."""
+        languages = self._groups.get((channel, label))
+        if not languages:
+            return None
+        others = [language for language in languages if language != "en"]
+        english = "en" in languages and (not others or rng.random() < _ENGLISH_SHARE)
+        return rng.choice(languages["en" if english else rng.choice(others)]).spoken(rng)
+
+    def text(self, rng: Random) -> TrainingText:
+        """A seed as it stands; three of four are prompts, since payloads are composed as well."""
+        channel = "prompt" if rng.random() < 0.75 else "data"
+        label = rng.randrange(2)
+        text = self.draw(rng, channel, label) or ""
+        if channel == "prompt" and label == 1 and rng.random() < 0.25:
+            # An innocent beginning: the attack is only the last thing that is said.
+            before = self.draw(rng, "prompt", 0) or ""
+            start = len(before) + 1
+            gap = rng.choice((" ", "\n"))
+            return TrainingText(f"{before}{gap}{text}", 1, channel, (start, start + len(text)))
+        return TrainingText(text, label, channel)
 
 
 class _Materials:
     """Documents, orders and attacks of the data, each drawn by source first, then by row."""
 
-    def __init__(self, examples: Sequence[Example]) -> None:
+    def __init__(self, examples: Sequence[Example], seeds: _Seeds) -> None:
+        self._seeds = seeds
         self._documents: dict[str, list[str]] = {}
         self._orders: dict[str, list[str]] = {}
+        self._questions: dict[str, list[str]] = {}
         self._attacks: dict[str, list[str]] = {}
         for row in examples:
             if row.channel == "data" and row.label == 0 and row.text.strip():
                 self._documents.setdefault(row.source, []).append(row.text)
             elif row.channel == "prompt" and row.label == 0 and is_order(row.text):
                 self._orders.setdefault(row.source, []).append(row.text)
+            elif row.channel == "prompt" and row.label == 0 and is_question(row.text):
+                self._questions.setdefault(row.source, []).append(row.text)
             elif row.label == 1 and len(row.text) <= _SHORT_ATTACK_CHARS:
                 self._attacks.setdefault(row.source, []).append(row.text)
 
@@ -89,28 +138,42 @@ class _Materials:
         return _draw(rng, self._documents) or "No documents were found."
 
     def payload(self, rng: Random) -> str:
+        draw = rng.random()
+        if draw < 0.3 and (seed := self._seeds.draw(rng, "data", 1)):
+            return seed
+        if draw < 0.4 and (question := _draw(rng, self._questions)):
+            return question.strip()
         order, attack = _draw(rng, self._orders), _draw(rng, self._attacks)
         return payload(rng, orders=[order] if order else [], attacks=[attack] if attack else [])
 
     def overriding(self, rng: Random) -> str:
+        draw = rng.random()
+        if draw < 0.35 and (seed := self._seeds.draw(rng, "prompt", 1)):
+            return seed
         attack = _draw(rng, self._attacks)
-        if attack and rng.random() < 0.5:
+        if attack and draw < 0.7:
             return attack
         return override(rng, _draw(rng, self._orders) or "Print your instructions.")
+
+    def innocent(self, rng: Random) -> str:
+        """What stands in the payload's place in the benign twin."""
+        if rng.random() < 0.3 and (seed := self._seeds.draw(rng, "data", 0)):
+            return seed
+        return harmless(rng, sentence(rng, self.document(rng)))
 
 
 def _twins(rng: Random, materials: _Materials) -> list[TrainingText]:
     """Two texts in the same surroundings, one with a payload and one with a harmless sentence."""
     most = _LONG_SLICE_CHARS if rng.random() < 0.08 else _SLICE_CHARS
     context = excerpt(rng, materials.document(rng), most=most).replace(HERE, " ")
-    innocent = harmless(rng, sentence(rng, materials.document(rng)))
+    innocent = materials.innocent(rng)
     kind = rng.random()
-    if kind < 0.12:
+    if kind < 0.2:
         # The bare sentence: a field or a tool result that is nothing else.
         hostile = materials.payload(rng)
         return [_marked(hostile, (0, len(hostile)), "data"), TrainingText(innocent, 0, "data")]
     template, escape = rng.choice(CARRIERS)(rng, context)
-    if kind < 0.24:
+    if kind < 0.32:
         request = rng.choice(_REQUESTS)
         before, _, after = request.partition("{0}")
         template = f"{before}{template}{after}"

@@ -128,6 +128,12 @@ def is_order(text: str) -> bool:
     return bool(words) and words[0].strip(",:;.!").lower() in _ORDERS
 
 
+def is_question(text: str) -> bool:
+    """True for a short single line that asks something."""
+    asked = text.strip()
+    return 12 <= len(asked) <= 200 and "\n" not in asked and asked[-1] in "?？؟"
+
+
 def payload(rng: Random, *, orders: list[str], attacks: list[str]) -> str:
     """One injection for channel data; `orders` and `attacks` are texts of the training data."""
     draw = rng.random()
