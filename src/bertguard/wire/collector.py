@@ -139,7 +139,9 @@ class Collector:
 
     def unscan(self, word: str, link: Link) -> None:
         """Something that may reach the model and that no classifier of texts can read."""
-        self.unscanned.append(f"{word} at {point(link)}")
+        reason = f"{word} at {point(link)}"
+        if reason not in self.unscanned:
+            self.unscanned.append(reason)
 
     def turn(self, voice: Voice, texts: list[str], link: Link) -> None:
         """One turn of a conversation; `finish` joins those of the user with their neighbours."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 
-from bertguard.wire.collector import USER_DATA, Collector, Link
+from bertguard.wire.collector import Collector, Link, Voice
 
 _MEDIA_TYPE_KEYS = ("media_type", "mime_type", "mimeType", "mediaType")
 _PAYLOAD_KEYS = (
@@ -18,6 +18,7 @@ _PAYLOAD_KEYS = (
     "uri",
     "fileUri",
     "file_uri",
+    "document_url",
 )
 _SHOWN = ("image/", "audio/", "video/")
 _PICTURES = frozenset({"image", "image_url", "input_image", "input_audio", "audio", "video",
@@ -27,28 +28,43 @@ _TEXT_FORMATS = frozenset({"txt", "md", "csv", "html"})
 _LEAST_PAYLOAD = 64
 
 
-def read_media(c: Collector, part: dict[str, object], link: Link) -> None:
-    """Deal with the encoded payloads of one part; what is left of it is swept as text."""
-    kind = next((v for k in _MEDIA_TYPE_KEYS if isinstance(v := part.get(k), str)), "")
+def read_media(
+    c: Collector, part: dict[str, object], voice: Voice, link: Link, *, kind: str = ""
+) -> None:
+    """Deal with the encoded payloads of one part; what is left of it is swept as text.
+
+    `voice` says what can be read of them; `kind` is the media type that the holder names.
+    """
+    kind = next((v for k in _MEDIA_TYPE_KEYS if isinstance(v := part.get(k), str)), kind)
+    if part.get("format") in _TEXT_FORMATS:
+        kind = "text/plain"
     name = part.get("type")
     if name in _PICTURES:
         c.note("image" if "image" in str(name) else "media", link)
+        kind = kind or ("image/" if "image" in str(name) else "audio/")
     for key in _PAYLOAD_KEYS:
         value = part.get(key)
         if isinstance(value, str):
-            _payload(c, part, key, value, kind=kind.lower(), link=link)
+            _payload(c, part, key, value, kind=kind.lower(), voice=voice, link=link)
     for key in ("source", "image_url", "inlineData", "inline_data", "fileData", "file_data",
                 "input_audio", "audio", "image", "video", "file"):  # fmt: skip
         value = part.get(key)
         if isinstance(value, dict):
-            read_media(c, value, (link, key))
+            read_media(c, value, voice, (link, key), kind=kind)
     file_id = part.get("file_id") or part.get("fileId")
     if isinstance(file_id, str):
         c.unscan("unseen_file", (link, "file_id"))
 
 
 def _payload(
-    c: Collector, part: dict[str, object], key: str, value: str, *, kind: str, link: Link
+    c: Collector,
+    part: dict[str, object],
+    key: str,
+    value: str,
+    *,
+    kind: str,
+    voice: Voice,
+    link: Link,
 ) -> None:
     if key in c.read.get(id(part), ()) or part.get("type") == "text":
         return  # dealt with already, or plain text by its own word
@@ -60,13 +76,14 @@ def _payload(
         if ";base64" not in head.lower().replace(" ", ""):
             return  # its text stands there plainly; the sweep reads it
     elif "://" in value[:12]:
-        if part.get("type") == "url" or kind.startswith(("application/", "text/")):
+        # An address beside the text itself only names it (MCP resources).
+        named = any(isinstance(part.get(inline), str) for inline in ("text", "blob", "data"))
+        by_address = part.get("type") == "url" or key == "document_url"
+        if by_address or (kind.startswith(("application/", "text/")) and not named):
             c.unscan("unseen_document", place)
         return
     elif key in ("url", "uri", "image_url"):
         return
-    if not kind and _is_text_format(part):
-        kind = "text/plain"
     if kind.startswith(_SHOWN):
         # Only what cannot be read as text is taken out of the sweep: a sentence stays in it.
         raw = _decoded(encoded)
@@ -81,14 +98,10 @@ def _payload(
         return
     if _is_text(raw):
         # Also left to the sweep: what decodes by chance may be meant as it stands.
-        c.say(raw.decode("utf-8"), USER_DATA, place)
+        c.say(raw.decode("utf-8"), voice, place)
     elif kind.startswith(("application/", "text/")) or not kind:
         c.mark(part, key)
         c.unscan("document_media" if kind else "unknown_media", place)
-
-
-def _is_text_format(part: dict[str, object]) -> bool:
-    return part.get("format") in _TEXT_FORMATS
 
 
 def _decoded(text: str) -> bytes | None:

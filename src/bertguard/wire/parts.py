@@ -6,6 +6,7 @@ part would only be swept with less care.
 
 from __future__ import annotations
 
+from bertguard.segments import Channel
 from bertguard.wire.collector import TOOL_DATA, USER_DATA, Collector, Link, Voice
 from bertguard.wire.media import read_media
 
@@ -54,10 +55,10 @@ def read_part(c: Collector, part: dict[str, object], voice: Voice, link: Link) -
         _found(c, part, link)
         return []
     if kind in _READ_ONLY or "document" in part or "searchResult" in part:
-        _document(c, part, link)
+        _document(c, part, voice if voice.channel is Channel.DATA else USER_DATA, link)
         return []
     c.region(part, voice)
-    read_media(c, part, link)
+    read_media(c, part, voice if voice.channel is Channel.DATA else USER_DATA, link)
     texts = []
     for key in _TEXT_KEYS:
         value = part.get(key)
@@ -82,15 +83,15 @@ def _found(c: Collector, part: dict[str, object], link: Link) -> None:
             read_content(c, part, key, TOOL_DATA, link)
 
 
-def _document(c: Collector, part: dict[str, object], link: Link) -> None:
+def _document(c: Collector, part: dict[str, object], voice: Voice, link: Link) -> None:
     """Something that the model only reads: title, context and text of a document."""
-    c.region(part, USER_DATA)
-    read_media(c, part, link)
+    c.region(part, voice)
+    read_media(c, part, voice, link)
     for key in ("title", "context", "text", "data", "name"):
-        c.text(part, key, USER_DATA, link) if isinstance(part.get(key), str) else None
+        c.text(part, key, voice, link) if isinstance(part.get(key), str) else None
     for key in ("source", "document", "searchResult", "content", "file", "resource", "data"):
         value = part.get(key)
         if key == "content" and isinstance(value, str | list):
-            read_content(c, part, key, USER_DATA, link)
+            read_content(c, part, key, voice, link)
         elif isinstance(value, dict):
-            _document(c, value, (link, key))
+            _document(c, value, voice, (link, key))

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from bertguard.wire.collector import UNKNOWN, Collector, Link, Voice
-from bertguard.wire.vocabulary import IDENTIFIER_KEYS, PROTOCOL_WORDS, is_identifier, is_short
+from bertguard.wire.vocabulary import (
+    IDENTIFIER_KEYS,
+    NEVER_VALUES,
+    PROTOCOL_WORDS,
+    is_identifier,
+    is_short,
+)
 
 
 def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNKNOWN) -> None:
@@ -14,8 +20,8 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
     """
     short: dict[Voice, list[str]] = {}
 
-    def read(text: str, said_by: Voice, place: Link) -> None:
-        if text in PROTOCOL_WORDS:
+    def read(text: str, said_by: Voice, place: Link, *, key: bool = False) -> None:
+        if text in PROTOCOL_WORDS and (key or text not in NEVER_VALUES):
             return
         if is_short(text):
             if not text.isspace():
@@ -34,7 +40,7 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
             said_by = c.regions.get(id(value), said_by)
             taken_keys = c.read.get(id(value), ())
             for key in value:
-                read(key, said_by, (place, key))
+                read(key, said_by, (place, key), key=True)
             stack += [
                 (inner, (place, key), said_by, key in taken_keys or _names(c, key, inner))
                 for key, inner in reversed(value.items())

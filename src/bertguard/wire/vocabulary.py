@@ -80,3 +80,6 @@ PROTOCOL_WORDS = frozenset(
     audio/wav audio/mp3 wav mp3 png jpeg jpg gif webp pdf txt
     """.split()
 )
+
+NEVER_VALUES = frozenset({"instructions", "prompt", "prompts", "messages", "context", "role"})
+"""Words of the list above that the formats use as keys only: as a value each is somebody's word."""
