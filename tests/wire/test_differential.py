@@ -1,0 +1,244 @@
+"""What another reader finds in a request, the guard has read, or has refused.
+
+A keyword scorer stands in for the model. For any request that Starlette's `request.json()`,
+`request.form()` or `request.query_params` reads: if the attack is visible there, the verdict is not
+allow. `GUARD_CASES=200000 pytest tests/wire/test_differential.py --hypothesis-seed=20261124` is
+the long run.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote, quote_plus, urlencode
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from starlette.requests import Request
+from starlette.types import Message, Scope
+
+from bertguard import Guard
+from support import ATTACK, BENIGN, KeywordScorer
+
+CASES = int(os.environ.get("GUARD_CASES", "400"))
+PATHS = (
+    "/v1/chat/completions", "/v1/responses", "/v1/messages", "/v1/completions", "/api/chat",
+    "/api/generate", "/v1beta/models/m:generateContent", "/v2/chat", "/model/m/converse", "/mcp",
+    "/anything",
+)  # fmt: skip
+KEYS = st.sampled_from(
+    """messages content role text type parts input output contents system instructions prompt tools
+    name arguments tool_calls function result params data source document title metadata id model
+    url image_url file_data media_type format Messages x y""".split()
+)
+WORDS = st.sampled_from(
+    [BENIGN, "user", "system", "assistant", "tool", "text", "tool_result", "document", "base64",
+     "image/png", "text/plain", "function", "input_text", "image_url", "file", "id-1", "", " "]
+)  # fmt: skip
+LEAVES = WORDS | st.none() | st.booleans() | st.integers(-5, 5)
+HOLDERS = st.recursive(
+    LEAVES,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=4),
+    max_leaves=10,
+)
+
+
+@pytest.fixture(scope="module")
+def guard() -> Iterator[Guard]:
+    with Guard(KeywordScorer()) as loaded:
+        yield loaded
+
+
+@st.composite
+def documents(draw: st.DrawFn) -> object:
+    """A JSON document with the attack somewhere, in any shape that a dialect could have."""
+    value: object = draw(st.sampled_from([ATTACK, f"{BENIGN} {ATTACK}", f"{ATTACK}\n{BENIGN}"]))
+    for _ in range(draw(st.integers(0, 7))):
+        if draw(st.booleans()):
+            beside = draw(st.lists(HOLDERS, max_size=2))
+            place = draw(st.integers(0, len(beside)))
+            value = [*beside[:place], value, *beside[place:]]
+        else:
+            key = draw(KEYS)
+            beside_keys = draw(st.dictionaries(KEYS, HOLDERS, max_size=3))
+            value = {**{k: v for k, v in beside_keys.items() if k != key}, key: value}
+        if draw(st.integers(0, 15)) == 0:
+            value = {draw(st.sampled_from([ATTACK, "k"])): value}
+    return value
+
+
+def visible(value: object) -> bool:
+    """True where a reader of this value sees the attack."""
+    if isinstance(value, str):
+        return ATTACK in value
+    if isinstance(value, Mapping):
+        return any(visible(key) or visible(inner) for key, inner in value.items())
+    return isinstance(value, list | tuple) and any(map(visible, value))
+
+
+def request_of(body: bytes, headers: Mapping[str, str], query: str = "") -> Request:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    scope: Scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/",
+        "query_string": query.encode(),
+        "headers": [(k.encode(), v.encode()) for k, v in headers.items()],
+    }
+    return Request(scope, receive)
+
+
+async def read_as_json(body: bytes, headers: Mapping[str, str]) -> object:
+    try:
+        return await request_of(body, headers).json()
+    except (ValueError, RecursionError):
+        return None
+
+
+@settings(max_examples=CASES)
+@given(
+    document=documents(),
+    path=st.sampled_from(PATHS),
+    encoding=st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-32-be"]),
+    content_type=st.sampled_from(
+        ["application/json", "text/plain", "", "application/x-www-form-urlencoded",
+         "multipart/form-data; boundary=x", "application/x-ndjson", "image/png"]
+    ),
+    ascii_only=st.booleans(),
+    indent=st.sampled_from([None, 0, 2]),
+)  # fmt: skip
+async def test_json(
+    *,
+    guard: Guard,
+    document: object,
+    path: str,
+    encoding: str,
+    content_type: str,
+    ascii_only: bool,
+    indent: int | None,
+) -> None:
+    """Whatever the label, encoding, layout and shape."""
+    body = json.dumps(document, ensure_ascii=ascii_only, indent=indent).encode(encoding)
+    headers = {"content-type": content_type} if content_type else {}
+    if visible(await read_as_json(body, headers)):
+        verdict = await guard.check_body(body, path=path, headers=headers)
+        assert verdict.blocked, (document, verdict)
+
+
+@settings(max_examples=CASES)
+@given(raw=st.data(), path=st.sampled_from(PATHS))
+async def test_mutated_bytes(guard: Guard, raw: st.DataObject, path: str) -> None:
+    """Bytes that are almost JSON: duplicated keys, odd tokens, cuts and joins."""
+    text = json.dumps(raw.draw(documents()))
+    for _ in range(raw.draw(st.integers(0, 3))):
+        at = raw.draw(st.integers(0, len(text)))
+        odd = raw.draw(
+            st.sampled_from(
+                [
+                    '"a":1,',
+                    "NaN",
+                    "\\u0000",
+                    "\\ud800",
+                    "//x\n",
+                    "]",
+                    "}",
+                    "{",
+                    ",",
+                    " ",
+                    "\x00",
+                    "\ufeff",
+                    "1e999",
+                    "\\",
+                    '"',
+                    "\n{}",
+                    "\r",
+                ]
+            )
+        )
+        text = text[:at] + odd + text[at + raw.draw(st.integers(0, 2)) :]
+    body = text.encode("utf-8", "surrogatepass")
+    headers = {"content-type": "application/json"}
+    if visible(await read_as_json(body, headers)):
+        verdict = await guard.check_body(body, path=path, headers=headers)
+        assert verdict.blocked, (text, verdict)
+
+
+@settings(max_examples=CASES)
+@given(
+    fields=st.lists(
+        st.tuples(
+            st.sampled_from(["q", "text", "file", ATTACK]), st.sampled_from([BENIGN, ATTACK])
+        ),
+        min_size=1,
+        max_size=4,
+    ),
+    quoting=st.sampled_from([quote_plus, quote]),
+    where=st.sampled_from(["body", "query"]),
+    packed=st.booleans(),
+)
+async def test_forms_and_queries(
+    guard: Guard,
+    fields: list[tuple[str, str]],
+    quoting: Any,
+    where: str,
+    packed: bool,
+) -> None:
+    """Names and values, in the body or the query, packed or plain."""
+    encoded = urlencode(fields, quote_via=quoting)
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    body, query = (encoded.encode(), "") if where == "body" else (b"", encoded)
+    request = request_of(body, headers, query)
+    seen = list((await request.form()).multi_items()) + list(request.query_params.multi_items())
+    if packed and body:
+        body, headers = gzip.compress(body), {**headers, "content-encoding": "gzip"}
+    if visible(seen):
+        verdict = await guard.check_body(body, path="/ask", headers=headers, query=query)
+        assert verdict.blocked, (fields, verdict)
+
+
+@settings(max_examples=CASES)
+@given(
+    parts=st.lists(
+        st.tuples(
+            st.sampled_from(["q", "file", ATTACK]),
+            st.sampled_from(["", "a.txt", "a.json", "a.png", f"{ATTACK}.txt"]),
+            st.sampled_from(["", "text/plain", "application/json", "image/png", "a/b"]),
+            st.sampled_from([BENIGN, ATTACK, json.dumps({"text": ATTACK})]),
+        ),
+        min_size=1,
+        max_size=3,
+    ),
+    boundary=st.sampled_from(["x", "----WebKitFormBoundaryABC", "a b"]),
+    newline=st.sampled_from(["\r\n", "\n"]),
+)
+async def test_multipart(
+    guard: Guard, parts: list[tuple[str, str, str, str]], boundary: str, newline: str
+) -> None:
+    """Fields, files and their names, under any label."""
+    text = ""
+    for name, filename, kind, content in parts:
+        text += f'--{boundary}{newline}content-disposition: form-data; name="{name}"'
+        text += f'; filename="{filename}"' if filename else ""
+        text += f"{newline}content-type: {kind}" if kind else ""
+        text += f"{newline}{newline}{content}{newline}"
+    body = f"{text}--{boundary}--{newline}".encode()
+    headers = {"content-type": f'multipart/form-data; boundary="{boundary}"'}
+    seen: list[object] = []
+    try:
+        async with request_of(body, headers).form() as form:
+            for name, value in form.multi_items():
+                if isinstance(value, str):
+                    seen += [name, value]
+                else:
+                    seen += [name, value.filename, (await value.read()).decode("utf-8", "replace")]
+    except Exception:  # noqa: BLE001  # whatever stops the application's reader stops the attack
+        return
+    if visible(seen):
+        verdict = await guard.check_body(body, path="/ask", headers=headers)
+        assert verdict.blocked, (text, verdict)
