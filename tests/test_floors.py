@@ -15,7 +15,9 @@ SOURCE = Path(__file__).parent.parent / "src" / "bertguard"
 GROUND = {"errors", "segments", "scoring"}
 STATE = GROUND | {"verdict", "policy"}
 WIRE = {"errors", "segments", "verdict", "wire"}
-GUARD = STATE | {"views", "batching", "wire", "guard"}
+FINDINGS = STATE | {"views", "batching"}
+WALK = FINDINGS | {"wire", "findings", "walk"}
+GUARD = WALK | {"guard"}
 MODEL = {"errors", "scoring", "model"}
 FLOORS: dict[str, set[str]] = {
     "errors": set(),
@@ -26,6 +28,8 @@ FLOORS: dict[str, set[str]] = {
     "batching": STATE | {"batching"},
     "views": GROUND | {"views"},
     "wire": WIRE,
+    "findings": FINDINGS,
+    "walk": WALK,
     "guard": GUARD,
     "edge": GUARD,
     "model": MODEL,

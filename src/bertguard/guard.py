@@ -1,9 +1,9 @@
-"""Guard: a text or a request body -> Verdict. The whole walk is written down here, once."""
+"""Guard: a text or a request body -> Verdict."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from os import PathLike
 from types import TracebackType
@@ -11,73 +11,13 @@ from typing import Self
 
 from bertguard.batching import MicroBatcher, Scored
 from bertguard.errors import ConfigurationError, DeadlineError, UnreadableError, UnscannedError
+from bertguard.findings import MAX_FINDINGS, Place, findings_of
 from bertguard.policy import Policy
-from bertguard.scoring import Scorer, Window
+from bertguard.scoring import Scorer
 from bertguard.segments import Channel, Role, Segment
-from bertguard.verdict import Action, Finding, Verdict
-from bertguard.views import View, views
+from bertguard.verdict import Action, Verdict
+from bertguard.walk import Body, Walk, one_text
 from bertguard.wire.reading import Reading
-from bertguard.wire.request import dialect_of, read_request
-
-# A verdict names at most this many places; more say nothing new and only make logs long.
-_MAX_FINDINGS = 32
-
-# What a window belongs to: the segment's number and the view that it was cut from.
-_Place = tuple[int, View]
-
-
-class _Walk:
-    """One check on its way: what was read, and what could not be."""
-
-    def __init__(
-        self, guard: Guard, source: Reading | _Body, trusted_roles: Collection[Role]
-    ) -> None:
-        self._guard = guard
-        self._source = source
-        own = guard.policy.trusted_roles
-        self._trusted = frozenset(trusted_roles if own is None else own)
-        # Until the body is read, its path is all that is known of the format of a refusal.
-        self.dialect = dialect_of(source.path) if isinstance(source, _Body) else source.dialect
-        self.segments: list[Segment] = []
-        self.total_chars = 0
-        self.scanned_chars = 0
-        self.unscanned: list[str] = []
-        self.notes: list[str] = []
-        self.scored: list[Scored[_Place]] = []
-
-    def windows(self) -> Iterator[tuple[_Place, Window]]:
-        """Every window of every view of every segment; runs in a worker, piece by piece."""
-        reading = self._source.read() if isinstance(self._source, _Body) else self._source
-        self.dialect = reading.dialect
-        self.unscanned += reading.unscanned
-        self.notes += reading.notes
-        self.segments = [s for s in reading.segments if s.role not in self._trusted]
-        self.total_chars = sum(len(segment.text) for segment in self.segments)
-        left = self._guard.max_windows
-        for number, segment in enumerate(self.segments):
-            found = views(segment.text)
-            if found.truncated:
-                self.notes.append(f"views_bounded at {segment.pointer or '/'}")
-            for view in found:
-                for window in self._guard.scorer.windows(view.text, segment.channel.value):
-                    if left == 0:
-                        self.unscanned.append(f"too_many_windows at {segment.pointer or '/'}")
-                        return
-                    left -= 1
-                    yield (number, view), window
-            self.scanned_chars += len(segment.text)
-
-
-class _Body:
-    """A request body that nobody has read yet; reading happens in a worker."""
-
-    def __init__(
-        self, body: bytes, path: str, headers: Sequence[tuple[str, str]], query: str
-    ) -> None:
-        self.body, self.path, self.headers, self.query = body, path, headers, query
-
-    def read(self) -> Reading:
-        return read_request(self.body, path=self.path, headers=self.headers, query=self.query)
 
 
 class Guard:
@@ -124,7 +64,7 @@ class Guard:
         self._thresholds = {
             channel: self.policy.thresholds_for(channel, scorer.thresholds) for channel in Channel
         }
-        self._batcher: MicroBatcher[_Place] = MicroBatcher(
+        self._batcher: MicroBatcher[Place] = MicroBatcher(
             scorer.score,
             workers=scorer.parallelism,
             max_batch_tokens=max_batch_tokens,
@@ -185,13 +125,13 @@ class Guard:
 
     async def check(self, text: str, channel: Channel | str = Channel.PROMPT) -> Verdict:
         """Judge one text; `channel` says whether it talks to the LLM or is only read by it."""
-        return await self._run(_Walk(self, _one(text, channel), ()))
+        return await self._run(Walk(self, one_text(text, channel), ()))
 
     async def check_segments(
         self, segments: Sequence[Segment], *, trusted_roles: Collection[Role] = ()
     ) -> Verdict:
         """Judge several texts as one request; roles in `trusted_roles` are not scored."""
-        return await self._run(_Walk(self, Reading("segments", tuple(segments)), trusted_roles))
+        return await self._run(Walk(self, Reading("segments", tuple(segments)), trusted_roles))
 
     async def check_body(
         self,
@@ -208,9 +148,9 @@ class Guard:
         can make a text go unread. A body that cannot be read in exactly one way is a blocking
         verdict with `unscanned=("unreadable:<reason>",)`, not an exception.
         """
-        return await self._run(_Walk(self, _body(body, path, headers, query), trusted_roles))
+        return await self._run(Walk(self, Body.of(body, path, headers, query), trusted_roles))
 
-    async def _run(self, walk: _Walk) -> Verdict:
+    async def _run(self, walk: Walk) -> Verdict:
         try:
             future = self._submit(walk)
             async with asyncio.timeout(self.timeout_seconds):
@@ -225,13 +165,13 @@ class Guard:
 
     def check_sync(self, text: str, channel: Channel | str = Channel.PROMPT) -> Verdict:
         """`check` for scripts; it blocks the calling thread, so never call it on an event loop."""
-        return self._run_sync(_Walk(self, _one(text, channel), ()))
+        return self._run_sync(Walk(self, one_text(text, channel), ()))
 
     def check_segments_sync(
         self, segments: Sequence[Segment], *, trusted_roles: Collection[Role] = ()
     ) -> Verdict:
         """`check_segments` for scripts and synchronous clients."""
-        return self._run_sync(_Walk(self, Reading("segments", tuple(segments)), trusted_roles))
+        return self._run_sync(Walk(self, Reading("segments", tuple(segments)), trusted_roles))
 
     def check_body_sync(
         self,
@@ -243,9 +183,9 @@ class Guard:
         trusted_roles: Collection[Role] = (),
     ) -> Verdict:
         """`check_body` for scripts and synchronous clients."""
-        return self._run_sync(_Walk(self, _body(body, path, headers, query), trusted_roles))
+        return self._run_sync(Walk(self, Body.of(body, path, headers, query), trusted_roles))
 
-    def _run_sync(self, walk: _Walk) -> Verdict:
+    def _run_sync(self, walk: Walk) -> Verdict:
         try:
             future = self._submit(walk)
             try:
@@ -259,20 +199,15 @@ class Guard:
 
     # -- the walk's ends -------------------------------------------------------------------
 
-    def _submit(self, walk: _Walk) -> Future[list[Scored[_Place]]]:
-        source = walk._source
-        if isinstance(source, _Body):
-            cost = len(source.body) + len(source.query)
-        else:
-            cost = sum(len(segment.text) for segment in source.segments)
+    def _submit(self, walk: Walk) -> Future[list[Scored[Place]]]:
         return self._batcher.submit(
             walk.windows(),
-            cost=cost,
+            cost=walk.cost,
             timeout_seconds=self.timeout_seconds,
             scored=walk.scored,
         )
 
-    def _failed(self, walk: _Walk, error: UnscannedError | UnreadableError) -> Verdict:
+    def _failed(self, walk: Walk, error: UnscannedError | UnreadableError) -> Verdict:
         """The verdict on what could not be read (always refused) or scored (as configured)."""
         if isinstance(error, UnscannedError):
             # What was found before the failure stays found, also where `on_unscanned` lets pass.
@@ -288,10 +223,8 @@ class Guard:
             enforced=self.policy.mode == "enforce",
         )
 
-    def _judge(
-        self, walk: _Walk, scored: Sequence[Scored[_Place]], *, scanned_chars: int
-    ) -> Verdict:
-        findings = self._findings(walk, scored)
+    def _judge(self, walk: Walk, scored: Sequence[Scored[Place]], *, scanned_chars: int) -> Verdict:
+        findings = findings_of(scored, walk.segments, self._thresholds)
         action = max(
             (finding.action for finding in findings), key=lambda a: a.severity, default=Action.ALLOW
         )
@@ -308,7 +241,7 @@ class Guard:
             action=action,
             score=score,
             threshold=threshold,
-            findings=tuple(findings[:_MAX_FINDINGS]),
+            findings=tuple(findings[:MAX_FINDINGS]),
             unscanned=tuple(walk.unscanned),
             scanned_chars=scanned_chars,
             total_chars=walk.total_chars,
@@ -317,38 +250,6 @@ class Guard:
             enforced=self.policy.mode == "enforce",
             notes=tuple(walk.notes),
         )
-
-    def _findings(self, walk: _Walk, scored: Sequence[Scored[_Place]]) -> list[Finding]:
-        """Places at or over a threshold: overlapping windows merged, the worst place first."""
-        hits: dict[int, list[tuple[int, int, float, str]]] = {}
-        for item in scored:
-            number, view = item.key
-            if item.score >= self._thresholds[walk.segments[number].channel].flag_at:
-                start, end = view.span(item.start, item.end)
-                hits.setdefault(number, []).append((start, end, item.score, view.name))
-        findings = []
-        for number, spans in hits.items():
-            segment = walk.segments[number]
-            thresholds = self._thresholds[segment.channel]
-            for start, end, score, view_name in _merged(spans):
-                action = thresholds.action(score)
-                findings.append(
-                    Finding(
-                        action=action,
-                        score=score,
-                        threshold=thresholds.block_at
-                        if action is Action.BLOCK
-                        else thresholds.flag_at,
-                        channel=segment.channel,
-                        role=segment.role,
-                        pointer=segment.pointer,
-                        start=start,
-                        end=end,
-                        view=view_name,
-                    )
-                )
-        findings.sort(key=lambda f: (-f.action.severity, -f.score, f.pointer, f.start))
-        return findings
 
     # -- life ------------------------------------------------------------------------------
 
@@ -378,36 +279,3 @@ class Guard:
     ) -> None:
         # Joining the workers waits for the batch in flight: off the loop.
         await asyncio.to_thread(self.close)
-
-
-def _merged(spans: list[tuple[int, int, float, str]]) -> list[tuple[int, int, float, str]]:
-    """Overlapping spans of one segment joined; each keeps its best score and that score's view."""
-    merged: list[tuple[int, int, float, str]] = []
-    for start, end, score, view in sorted(spans):
-        if merged and start < merged[-1][1]:
-            first, last, best, best_view = merged[-1]
-            if score > best:
-                best, best_view = score, view
-            merged[-1] = (first, max(last, end), best, best_view)
-        else:
-            merged.append((start, end, score, view))
-    return merged
-
-
-def _one(text: str, channel: Channel | str) -> Reading:
-    try:
-        known = Channel(channel)
-    except ValueError:
-        raise ConfigurationError(
-            f'channel={channel!r} is unknown; use "prompt" (somebody talks to the LLM) or "data" '
-            "(a document or tool result that it only reads)"
-        ) from None
-    role = Role.USER if known is Channel.PROMPT else Role.TOOL
-    return Reading("text", (Segment(text, role, known),))
-
-
-def _body(
-    body: bytes, path: str, headers: Mapping[str, str] | Sequence[tuple[str, str]], query: str
-) -> _Body:
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    return _Body(body, path, tuple(pairs), query)

@@ -1,0 +1,114 @@
+"""The walk of one check: source -> segments -> views -> windows, piece by piece in a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol, Self
+
+from bertguard.batching import Scored
+from bertguard.errors import ConfigurationError
+from bertguard.findings import Place
+from bertguard.policy import Policy
+from bertguard.scoring import Scorer, Window
+from bertguard.segments import Channel, Role, Segment
+from bertguard.views import views
+from bertguard.wire.reading import Reading
+from bertguard.wire.request import dialect_of, read_request
+
+
+class Settings(Protocol):
+    """What a walk asks of its guard."""
+
+    @property
+    def policy(self) -> Policy: ...
+    @property
+    def scorer(self) -> Scorer: ...
+    @property
+    def max_windows(self) -> int: ...
+
+
+class Body:
+    """A request body that nobody has read yet; reading happens in a worker."""
+
+    def __init__(
+        self, body: bytes, path: str, headers: Sequence[tuple[str, str]], query: str
+    ) -> None:
+        self.body, self.path, self.headers, self.query = body, path, headers, query
+
+    @classmethod
+    def of(
+        cls,
+        body: bytes,
+        path: str,
+        headers: Mapping[str, str] | Sequence[tuple[str, str]],
+        query: str,
+    ) -> Self:
+        """From headers in either form."""
+        pairs = headers.items() if isinstance(headers, Mapping) else headers
+        return cls(body, path, tuple(pairs), query)
+
+    def read(self) -> Reading:
+        """Every text in it."""
+        return read_request(self.body, path=self.path, headers=self.headers, query=self.query)
+
+
+class Walk:
+    """One check on its way: what was read, and what could not be."""
+
+    def __init__(
+        self, guard: Settings, source: Reading | Body, trusted_roles: Collection[Role]
+    ) -> None:
+        self._guard = guard
+        self._source = source
+        own = guard.policy.trusted_roles
+        self._trusted = frozenset(trusted_roles if own is None else own)
+        # Until the body is read, its path is all that is known of the format of a refusal.
+        self.dialect = dialect_of(source.path) if isinstance(source, Body) else source.dialect
+        self.segments: list[Segment] = []
+        self.total_chars = 0
+        self.scanned_chars = 0
+        self.unscanned: list[str] = []
+        self.notes: list[str] = []
+        self.scored: list[Scored[Place]] = []
+
+    @property
+    def cost(self) -> int:
+        """Characters that wait to be read, about."""
+        if isinstance(self._source, Body):
+            return len(self._source.body) + len(self._source.query)
+        return sum(len(segment.text) for segment in self._source.segments)
+
+    def windows(self) -> Iterator[tuple[Place, Window]]:
+        """Every window of every view of every segment; runs in a worker, piece by piece."""
+        reading = self._source.read() if isinstance(self._source, Body) else self._source
+        self.dialect = reading.dialect
+        self.unscanned += reading.unscanned
+        self.notes += reading.notes
+        self.segments = [s for s in reading.segments if s.role not in self._trusted]
+        self.total_chars = sum(len(segment.text) for segment in self.segments)
+        left = self._guard.max_windows
+        for number, segment in enumerate(self.segments):
+            found = views(segment.text)
+            if found.truncated:
+                self.notes.append(f"views_bounded at {segment.pointer or '/'}")
+            for view in found:
+                for window in self._guard.scorer.windows(view.text, segment.channel.value):
+                    if left == 0:
+                        self.unscanned.append(f"too_many_windows at {segment.pointer or '/'}")
+                        return
+                    left -= 1
+                    yield (number, view), window
+            self.scanned_chars += len(segment.text)
+
+
+def one_text(text: str, channel: Channel | str) -> Reading:
+    """A text that stands alone, in a channel of that name."""
+    try:
+        known = Channel(channel)
+    except ValueError:
+        raise ConfigurationError(
+            f'channel={channel!r} is unknown; use "prompt" (somebody talks to the LLM) or "data" '
+            "(a document or tool result that it only reads)"
+        ) from None
+    role = Role.USER if known is Channel.PROMPT else Role.TOOL
+    return Reading("text", (Segment(text, role, known),))
