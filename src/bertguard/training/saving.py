@@ -139,6 +139,7 @@ def model_card(manifest: Manifest) -> str:
         f"{facts.get('validation_rows')} rows for validation, from other places than the training "
         "rows. Hyper-parameters stand in `guard.json`.",
         "",
+        *_made_up(facts.get("settings")),
         *_sources_table(facts.get("sources")),
         "",
         "## Thresholds",
@@ -168,6 +169,20 @@ def model_card(manifest: Manifest) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _made_up(settings: object) -> list[str]:
+    """What an epoch holds beside the rows."""
+    augmentation = settings.get("augmentation") if isinstance(settings, Mapping) else None
+    if not isinstance(augmentation, Mapping) or not any(augmentation.values()):
+        return []
+    return [
+        f"Beside them an epoch holds {augmentation.get('composed', 0)} texts composed from them "
+        "(half of them indirect injections, half their benign twins) and "
+        f"{augmentation.get('corpus', 0)} from the hand-written corpus of the package; "
+        f"{augmentation.get('obfuscated', 0):.0%} of all are written oddly, both labels alike.",
+        "",
+    ]
 
 
 def _sources_table(sources: object) -> list[str]:

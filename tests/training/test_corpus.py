@@ -1,0 +1,73 @@
+"""The corpus of the package: whole, balanced, and read the same everywhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from random import Random
+
+import pytest
+
+from bertguard.errors import DataError
+from bertguard.training.augment import Augmentation, epoch_texts
+from bertguard.training.corpus import _seeds, read_corpus
+
+
+def test_every_kind_is_there_in_every_language() -> None:
+    """Both labels and both channels, in twelve languages and more."""
+    kinds = Counter((seed.language, seed.channel, seed.label) for seed in read_corpus())
+    languages = {language for language, _, _ in kinds}
+    assert {"en", "de", "fr", "es", "it", "pt", "nl", "pl", "ru", "zh", "ja", "ar", "hi", "tr"} <= (
+        languages
+    )
+    for language in languages:
+        for channel in ("prompt", "data"):
+            for label in (0, 1):
+                assert kinds[language, channel, label] >= 4, (language, channel, label)
+
+
+def test_no_seed_stands_twice_and_none_has_both_labels() -> None:
+    """By its words, whatever their case."""
+    for channel in ("prompt", "data"):
+        texts = Counter(s.text.casefold() for s in read_corpus() if s.channel == channel)
+        assert not [text for text, count in texts.items() if count > 1]
+
+
+def test_alternatives_are_chosen_by_the_seeded_generator() -> None:
+    """One choice each, nothing of the notation left, the same for the same seed."""
+    for seed in read_corpus():
+        spoken = seed.spoken(Random(1))
+        assert "[[" not in spoken
+        assert "]]" not in spoken
+        assert spoken == seed.spoken(Random(1))
+        assert spoken.strip()
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("prompt.txt", "a"),
+        ("prompt.hostile.en.txt", "a"),
+        ("speech.benign.en.txt", "a"),
+        ("prompt.benign.en.extra.txt", "a"),
+        ("prompt.benign.en.txt", "one [[two|three"),
+        ("prompt.benign.en.txt", "one two]]"),
+    ],
+)
+def test_a_file_that_is_not_as_described_is_named(name: str, line: str) -> None:
+    """The error says which file."""
+    with pytest.raises(DataError, match=name):
+        list(_seeds(name, line))
+
+
+def test_an_epoch_takes_as_many_as_asked_for() -> None:
+    """Both labels about equally, every language among them."""
+    texts = epoch_texts([], Augmentation(corpus=2000), seed=0, epoch=0)
+    labels = Counter(text.label for text in texts)
+    assert sum(labels.values()) == 2000
+    assert abs(labels[0] - labels[1]) < 200
+    for text in texts:
+        if text.payload is not None:
+            start, end = text.payload
+            assert 0 < start < end == len(text.text)
+    joined = "\n".join(text.text for text in texts)
+    assert all(word in joined for word in ("system", "忽略", "Игнорируй", "Ignoriere"))
