@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "bertguard"
 GROUND = {"errors", "segments", "scoring"}
 STATE = GROUND | {"verdict", "policy"}
 WIRE = {"errors", "segments", "verdict", "wire"}
-FINDINGS = STATE | {"views", "batching"}
+FINDINGS = STATE | {"views", "batching", "memory"}
 WALK = FINDINGS | {"wire", "findings", "walk"}
 GUARD = WALK | {"guard"}
 MODEL = {"errors", "scoring", "model"}
@@ -28,6 +28,7 @@ FLOORS: dict[str, set[str]] = {
     "batching": STATE | {"batching"},
     "views": GROUND | {"views"},
     "wire": WIRE,
+    "memory": STATE,
     "findings": FINDINGS,
     "walk": WALK,
     "guard": GUARD,

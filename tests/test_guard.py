@@ -478,7 +478,7 @@ async def test_the_event_loop_never_computes() -> None:
             names.append(threading.current_thread().name)
             return super().score(windows)
 
-    with Guard(Telling()) as guard:
+    with Guard(Telling(), remembered_texts=0) as guard:
         await guard.check(BENIGN)
         await guard.check_body(chat(("user", BENIGN)), path=CHAT)
     assert len(names) >= 4

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bertguard.batching import Scored
+from bertguard.memory import Hit, SegmentScores
 from bertguard.policy import Thresholds
 from bertguard.segments import Channel, Segment
 from bertguard.verdict import Action, Finding
@@ -17,23 +18,37 @@ Place = tuple[int, View]
 """What a window belongs to: the segment's number and the view that it was cut from."""
 
 
-def findings_of(
+def scores_by_segment(
     scored: Sequence[Scored[Place]],
     segments: Sequence[Segment],
     thresholds: Mapping[Channel, Thresholds],
-) -> list[Finding]:
-    """Places at or over a threshold: overlapping windows merged, the worst place first."""
-    hits: dict[int, list[tuple[int, int, float, str]]] = {}
+) -> dict[int, SegmentScores]:
+    """The scored windows by the number of their segment, places in the original text."""
+    tops: dict[int, float] = {}
+    hits: dict[int, list[Hit]] = {}
     for item in scored:
         number, view = item.key
+        tops[number] = max(item.score, tops.get(number, 0.0))
         if item.score >= thresholds[segments[number].channel].flag_at:
             start, end = view.span(item.start, item.end)
-            hits.setdefault(number, []).append((start, end, item.score, view.name))
+            hits.setdefault(number, []).append(Hit(start, end, item.score, view.name))
+    return {
+        number: SegmentScores(top, tuple(_merged(hits.get(number, ()))))
+        for number, top in tops.items()
+    }
+
+
+def findings_of(
+    scores: Mapping[int, SegmentScores],
+    segments: Sequence[Segment],
+    thresholds: Mapping[Channel, Thresholds],
+) -> list[Finding]:
+    """Places at or over a threshold, the worst first."""
     findings = []
-    for number, spans in hits.items():
+    for number, known in scores.items():
         segment = segments[number]
         bounds = thresholds[segment.channel]
-        for start, end, score, view_name in _merged(spans):
+        for start, end, score, view_name in known.hits:
             action = bounds.action(score)
             findings.append(
                 Finding(
@@ -52,15 +67,14 @@ def findings_of(
     return findings
 
 
-def _merged(spans: list[tuple[int, int, float, str]]) -> list[tuple[int, int, float, str]]:
+def _merged(spans: Iterable[Hit]) -> list[Hit]:
     """Overlapping spans of one segment joined; each keeps its best score and that score's view."""
-    merged: list[tuple[int, int, float, str]] = []
+    merged: list[Hit] = []
     for start, end, score, view in sorted(spans):
-        if merged and start < merged[-1][1]:
-            first, last, best, best_view = merged[-1]
-            if score > best:
-                best, best_view = score, view
-            merged[-1] = (first, max(last, end), best, best_view)
+        if merged and start < merged[-1].end:
+            last = merged[-1]
+            best = last if last.score >= score else Hit(start, end, score, view)
+            merged[-1] = Hit(last.start, max(last.end, end), best.score, best.view)
         else:
-            merged.append((start, end, score, view))
+            merged.append(Hit(start, end, score, view))
     return merged

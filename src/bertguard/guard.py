@@ -11,7 +11,8 @@ from typing import Self
 
 from bertguard.batching import MicroBatcher, Scored
 from bertguard.errors import ConfigurationError, DeadlineError, UnreadableError, UnscannedError
-from bertguard.findings import MAX_FINDINGS, Place, findings_of
+from bertguard.findings import MAX_FINDINGS, Place, findings_of, scores_by_segment
+from bertguard.memory import Memory
 from bertguard.policy import Policy
 from bertguard.scoring import Scorer
 from bertguard.segments import Channel, Role, Segment
@@ -35,6 +36,8 @@ class Guard:
         max_batch_tokens: bound on `longest x count` of one model call.
         max_waiting_chars: bound on the text that waits to be scored; beyond it a request is
             refused at once as unscanned.
+        remembered_texts: how many scored texts are remembered, so that a growing chat costs its
+            new text only; as keyed hashes, in this process. 0 remembers none.
     """
 
     def __init__(
@@ -46,6 +49,7 @@ class Guard:
         timeout_seconds: float = 30.0,
         max_batch_tokens: int = 1024,
         max_waiting_chars: int = 4_000_000,
+        remembered_texts: int = 16_384,
     ) -> None:
         for name, value in (
             ("max_windows", max_windows),
@@ -61,6 +65,7 @@ class Guard:
         self.policy = policy or Policy()
         self.max_windows = max_windows
         self.timeout_seconds = timeout_seconds
+        self.memory = Memory(remembered_texts)
         self._thresholds = {
             channel: self.policy.thresholds_for(channel, scorer.thresholds) for channel in Channel
         }
@@ -84,6 +89,7 @@ class Guard:
         timeout_seconds: float = 30.0,
         max_batch_tokens: int | None = None,
         max_waiting_chars: int = 4_000_000,
+        remembered_texts: int = 16_384,
     ) -> Guard:
         """Load a checkpoint and put a guard around it.
 
@@ -98,6 +104,7 @@ class Guard:
             timeout_seconds: for one request, waiting included.
             max_batch_tokens: None takes what suits the backend.
             max_waiting_chars: bound on the waiting text.
+            remembered_texts: how many scored texts are remembered.
 
         Raises:
             CheckpointError: the checkpoint is missing, truncated, foreign or newer.
@@ -114,6 +121,7 @@ class Guard:
             timeout_seconds=timeout_seconds,
             max_batch_tokens=max_batch_tokens or scorer.max_batch_tokens,
             max_waiting_chars=max_waiting_chars,
+            remembered_texts=remembered_texts,
         )
 
     @property
@@ -224,7 +232,12 @@ class Guard:
         )
 
     def _judge(self, walk: Walk, scored: Sequence[Scored[Place]], *, scanned_chars: int) -> Verdict:
-        findings = findings_of(scored, walk.segments, self._thresholds)
+        fresh = scores_by_segment(scored, walk.segments, self._thresholds)
+        if not walk.unscanned:
+            for number, found in fresh.items():
+                self.memory.keep(walk.segments[number], found)
+        scores = fresh | walk.known
+        findings = findings_of(scores, walk.segments, self._thresholds)
         action = max(
             (finding.action for finding in findings), key=lambda a: a.severity, default=Action.ALLOW
         )
@@ -233,9 +246,9 @@ class Guard:
         if findings:
             score, threshold = findings[0].score, findings[0].threshold
         else:
-            top = max(scored, key=lambda s: s.score, default=None)
-            channel = walk.segments[top.key[0]].channel if top else Channel.PROMPT
-            score = top.score if top else 0.0
+            top = max(scores, key=lambda place: scores[place].top, default=None)
+            channel = Channel.PROMPT if top is None else walk.segments[top].channel
+            score = 0.0 if top is None else scores[top].top
             threshold = self._thresholds[channel].flag_at
         return Verdict(
             action=action,

@@ -8,6 +8,7 @@ from typing import Protocol, Self
 from bertguard.batching import Scored
 from bertguard.errors import ConfigurationError
 from bertguard.findings import Place
+from bertguard.memory import Memory, SegmentScores
 from bertguard.policy import Policy
 from bertguard.scoring import Scorer, Window
 from bertguard.segments import Channel, Role, Segment
@@ -25,6 +26,8 @@ class Settings(Protocol):
     def scorer(self) -> Scorer: ...
     @property
     def max_windows(self) -> int: ...
+    @property
+    def memory(self) -> Memory: ...
 
 
 class Body:
@@ -70,6 +73,8 @@ class Walk:
         self.unscanned: list[str] = []
         self.notes: list[str] = []
         self.scored: list[Scored[Place]] = []
+        # Segments that need no model: their texts were scored before.
+        self.known: dict[int, SegmentScores] = {}
 
     @property
     def cost(self) -> int:
@@ -88,6 +93,11 @@ class Walk:
         self.total_chars = sum(len(segment.text) for segment in self.segments)
         left = self._guard.max_windows
         for number, segment in enumerate(self.segments):
+            known = self._guard.memory.recall(segment)
+            if known is not None:
+                self.known[number] = known
+                self.scanned_chars += len(segment.text)
+                continue
             found = views(segment.text)
             if found.truncated:
                 self.notes.append(f"views_bounded at {segment.pointer or '/'}")

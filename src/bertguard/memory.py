@@ -1,0 +1,80 @@
+"""What texts scored before: a chat that is resent with every turn costs only its new text.
+
+Held in memory and bounded. A text is kept as a keyed hash under a key that lives as long as the
+process, never as itself (RFC 7693, BLAKE2).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from collections import OrderedDict
+from typing import NamedTuple
+
+from bertguard.segments import Segment
+
+
+class Hit(NamedTuple):
+    """A window at or over `flag_at`: characters of the original text, score, name of the view."""
+
+    start: int
+    end: int
+    score: float
+    view: str
+
+
+class SegmentScores(NamedTuple):
+    """What is remembered of one text: its highest score, and its hits."""
+
+    top: float
+    hits: tuple[Hit, ...]
+
+
+class Memory:
+    """The scores of the texts seen last, for one scorer and one policy.
+
+    Args:
+        entries: how many texts are remembered, a few hundred bytes each; 0 remembers none.
+    """
+
+    def __init__(self, entries: int) -> None:
+        self.entries = entries
+        self.hits = 0
+        self.misses = 0
+        self._secret = os.urandom(32)
+        self._scores: OrderedDict[bytes, SegmentScores] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def recall(self, segment: Segment) -> SegmentScores | None:
+        """The scores of a text in its channel, whoever says it and wherever it stands."""
+        if not self.entries:
+            return None
+        key = self._key(segment)
+        with self._lock:
+            found = self._scores.get(key)
+            if found is None:
+                self.misses += 1
+            else:
+                self.hits += 1
+                self._scores.move_to_end(key)
+            return found
+
+    def keep(self, segment: Segment, scores: SegmentScores) -> None:
+        """Remember a text that was scored whole; the one not seen for longest is forgotten."""
+        if not self.entries:
+            return
+        key = self._key(segment)
+        with self._lock:
+            self._scores[key] = scores
+            self._scores.move_to_end(key)
+            while len(self._scores) > self.entries:
+                self._scores.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def _key(self, segment: Segment) -> bytes:
+        text = segment.text.encode("utf-8", "surrogatepass")
+        person = segment.channel.value.encode()
+        return hashlib.blake2b(text, digest_size=16, key=self._secret, person=person).digest()
