@@ -38,6 +38,7 @@ FLOORS: dict[str, set[str]] = {
     "client": GUARD | {"edge", "client"},
     "server": GUARD | {"edge", "middleware", "client", "server"},
     "training": {"errors", "scoring", "model", "training"},
+    "bench": GUARD | {"bench"},
     "cli": {"cli"},
     "__init__": set(),
     "__main__": {"cli"},
