@@ -108,6 +108,11 @@ def command(
         from bertguard.training.settings import Settings
     except ImportError as error:
         raise MissingExtraError("guard train", "train") from error
+    from transformers.utils import logging
+
+    # A report on the pooler that we leave out by design would only worry the reader.
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # transformers has no types here
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
 
     settings = Settings(
         name=name,
