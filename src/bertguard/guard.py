@@ -13,7 +13,7 @@ from bertguard.batching import MicroBatcher, Scored
 from bertguard.errors import ConfigurationError, DeadlineError, UnreadableError, UnscannedError
 from bertguard.findings import MAX_FINDINGS, Place, findings_of, scores_by_segment
 from bertguard.memory import Memory
-from bertguard.policy import Policy
+from bertguard.policy import Policy, Thresholds
 from bertguard.scoring import Scorer
 from bertguard.segments import Channel, Role, Segment
 from bertguard.verdict import Action, Verdict
@@ -128,6 +128,10 @@ class Guard:
     def model_id(self) -> str:
         """Names checkpoint and backend."""
         return self.scorer.model_id
+
+    def thresholds_of(self, channel: Channel | str) -> Thresholds:
+        """What counts in a channel: the policy's thresholds, else the checkpoint's."""
+        return self._thresholds[Channel(channel)]
 
     # -- asynchronous ----------------------------------------------------------------------
 

@@ -24,6 +24,10 @@ def command(
     report: Annotated[
         Path | None, typer.Option(help="A directory for report.json and report.md.")
     ] = None,
+    obfuscate: Annotated[
+        bool,
+        typer.Option("--obfuscate", help="Also write prompts oddly: are attacks still caught?"),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not Markdown.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     backend: Annotated[str | None, typer.Option(help="onnx or torch.")] = None,
@@ -39,10 +43,13 @@ def command(
         from bertguard.training import report as reports
         from bertguard.training.dataset import Where, read_examples
         from bertguard.training.evaluation import evaluate
+        from bertguard.training.robustness import WRITINGS, robustness
     except ImportError as error:
         raise MissingExtraError("guard evaluate", "train") from error
     if flag_at is not None and not 0 <= flag_at <= 1:
         raise ConfigurationError(f"--flag-at {flag_at} is no probability; use 0 to 1")
+    from dataclasses import asdict, replace
+
     from rich.console import Console
     from rich.progress import Progress
 
@@ -70,6 +77,10 @@ def command(
             data=[Path(place).name for place in data],
             report=lambda done: bar.update(task, completed=done),
         )
+        if obfuscate:
+            task = bar.add_task("writing oddly", total=len(WRITINGS))
+            disguises = robustness(guard, examples, report=lambda _: bar.advance(task))
+            found = replace(found, disguises=[asdict(disguise) for disguise in disguises])
     typer.echo(reports.to_json(found) if as_json else reports.to_markdown(found), nl=False)
     if report is not None:
         for file in reports.write(found, report):

@@ -38,7 +38,8 @@ class Report:
     """What an evaluation found.
 
     `channels` maps a channel to ROC-AUC and recall at 1% and 0.1% false positives over all its
-    rows. `at` are the (flag_at, block_at) that the rows were judged by.
+    rows. `at` are the (flag_at, block_at) that the rows were judged by. `disguises` are the rows of
+    `robustness`, where it was asked for.
     """
 
     model_id: str
@@ -47,6 +48,7 @@ class Report:
     channels: dict[str, Ranking]
     unscanned: int
     data: list[str] = field(default_factory=list)
+    disguises: list[dict[str, object]] = field(default_factory=list)
 
 
 def evaluate(
@@ -66,10 +68,10 @@ def evaluate(
         data: names of the files, for the report.
         report: called with the number of texts done.
     """
-    scores, unscanned = asyncio.run(_score_all(guard, examples, report))
+    scores, unscanned = asyncio.run(score_all(guard, examples, report))
     at = {}
     for channel in ("prompt", "data"):
-        thresholds = guard.policy.thresholds_for(Channel(channel), guard.scorer.thresholds)
+        thresholds = guard.thresholds_of(channel)
         at[channel] = (
             thresholds.flag_at if flag_at is None else flag_at,
             max(thresholds.block_at, flag_at or 0.0),
@@ -91,9 +93,10 @@ def evaluate(
     return Report(guard.model_id, at, rows, channels, unscanned, list(data))
 
 
-async def _score_all(
-    guard: Guard, examples: Sequence[Example], report: Callable[[int], None] | None
+async def score_all(
+    guard: Guard, examples: Sequence[Example], report: Callable[[int], None] | None = None
 ) -> tuple[list[float], int]:
+    """The scores of the examples in order, and how many were not scanned whole."""
     scores = [0.0] * len(examples)
     unscanned = done = 0
     # Long texts first would leave the workers idle at the end; short first costs memory: as given.

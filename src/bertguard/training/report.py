@@ -39,6 +39,20 @@ def to_markdown(report: Report) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     lines += [_line(row) for row in report.rows]
+    if report.disguises:
+        first = report.disguises[0]
+        lines += [
+            "",
+            f"Written oddly: {first['attacks']} attacks that are flagged plain, {first['benign']} "
+            "benign prompts that pass plain.",
+            "",
+            "| writing | attacks still flagged | benign flagged |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| {row['writing']} | {_cell(row['caught'])} | {_cell(row['flagged'])} |"
+            for row in report.disguises
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -55,6 +69,10 @@ def _line(row: Row) -> str:
     benign = [str(row.benign or ""), _share(row.not_flagged), _share(row.not_blocked)]
     hostile = [str(row.injections or ""), _share(row.caught), _share(row.blocked)]
     return f"| {row.channel} | {row.source} | " + " | ".join([*benign, *hostile]) + " |"
+
+
+def _cell(value: object) -> str:
+    return _share(value if isinstance(value, float) else None)
 
 
 def _share(value: float | None) -> str:

@@ -1,0 +1,46 @@
+"""Attacks written oddly are read by the views; innocent text written so raises nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from bertguard import Guard
+from bertguard.training.dataset import Example
+from bertguard.training.evaluation import evaluate
+from bertguard.training.report import to_markdown
+from bertguard.training.robustness import WRITINGS, Disguise, robustness
+from support import ATTACK, BENIGN, KeywordScorer
+
+ROWS = [Example(f"{ATTACK} number {n}", 1) for n in range(8)]
+ROWS += [Example(f"{BENIGN} And what about city {n}?", 0) for n in range(8)]
+# Judged wrongly when plain: neither may count.
+ROWS += [Example("A miss", 1), Example(f"A false alarm: {ATTACK}", 0)]
+# A keyword is no model: it does not read over misspellings.
+MISSPELT = ("typos", "prefix letter")
+
+
+@pytest.fixture(scope="module")
+def disguises() -> dict[str, Disguise]:
+    with Guard(KeywordScorer()) as guard:
+        return {row.writing: row for row in robustness(guard, ROWS)}
+
+
+@pytest.mark.parametrize("writing", WRITINGS)
+def test_every_writing_is_read(disguises: dict[str, Disguise], writing: str) -> None:
+    """Eight attacks, all caught; eight questions, none flagged."""
+    row = disguises[writing]
+    assert (row.attacks, row.benign) == (8, 8)
+    assert row.flagged == 0.0
+    if writing not in MISSPELT:
+        assert row.caught == 1.0
+
+
+def test_the_report_shows_them() -> None:
+    """A table of its own, only where it was asked for."""
+    with Guard(KeywordScorer()) as guard:
+        report = evaluate(guard, ROWS)
+    assert "Written oddly" not in to_markdown(report)
+    report.disguises.append(
+        {"writing": "leet", "attacks": 8, "caught": 1.0, "benign": 8, "flagged": 0.0}
+    )
+    assert "| leet | 1.000 | 0.000 |" in to_markdown(report)
