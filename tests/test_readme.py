@@ -68,9 +68,18 @@ def test_the_policy_example_loads() -> None:
 
 def test_every_command_of_the_readme_has_a_help() -> None:
     """The table of commands names commands that exist."""
-    from bertguard.cli import app
+    from bertguard.cli import COMMANDS, app
 
     commands = set(re.findall(r"^\| `guard (\w+)", README, re.MULTILINE))
-    assert commands == {"scan", "serve", "train", "evaluate", "export", "bench", "info"}
+    assert commands == {
+        "scan",
+        "serve",
+        "train",
+        "evaluate",
+        "export",
+        "calibrate",
+        "bench",
+        "info",
+    }
     for command in commands:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "Fine-tune an encoder on labelled files.",
     "evaluate": "Measure a checkpoint on labelled files.",
     "export": "Write a checkpoint's ONNX model and prove parity.",
+    "calibrate": "Fit a checkpoint's thresholds to your own benign traffic.",
     "bench": "Measure size, start, latency, throughput and growth.",
     "info": "Describe a checkpoint and this machine's backends.",
 }

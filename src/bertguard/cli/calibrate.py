@@ -1,0 +1,88 @@
+"""`guard calibrate`: thresholds from a user's own benign traffic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    checkpoint: Annotated[
+        str, typer.Argument(help="The checkpoint directory, or bundled (then --out is needed).")
+    ],
+    data: Annotated[
+        list[str], typer.Argument(help="Labelled files or hf:<dataset>; their benign rows count.")
+    ],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a copy of the checkpoint there, not in place.")
+    ] = None,
+    flag_rate: Annotated[
+        float, typer.Option(help="Share of benign texts that may be flagged.")
+    ] = 0.01,
+    block_rate: Annotated[
+        float, typer.Option(help="Share of benign texts that may be blocked.")
+    ] = 0.001,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+) -> None:
+    """Fit a checkpoint's thresholds to your own benign traffic.
+
+    Texts go through the serving guard. Temperature and weights stay as they are.
+    """
+    import shutil
+
+    from bertguard.errors import ConfigurationError, MissingExtraError
+
+    try:
+        from bertguard.training.dataset import read_examples
+        from bertguard.training.thresholds import fit_thresholds, with_thresholds
+    except ImportError as error:
+        raise MissingExtraError("guard calibrate", "train") from error
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bertguard.guard import Guard
+    from bertguard.model.checkpoint import read_manifest, write_manifest
+    from bertguard.model.loading import find_checkpoint
+
+    if checkpoint == "bundled" and out is None:
+        raise ConfigurationError("the bundled checkpoint is not changed in place; name --out DIR")
+    directory = find_checkpoint(None if checkpoint == "bundled" else checkpoint)
+    if out is not None and out.exists():
+        raise ConfigurationError(f"{out}: is there already; name a new directory")
+    manifest = read_manifest(directory)
+    examples = read_examples(data)
+    console = Console(stderr=True)
+    with (
+        Guard.load(
+            directory, device=device, timeout_seconds=24 * 3600.0, max_windows=1_000_000
+        ) as guard,
+        Progress(console=console, disable=not console.is_terminal) as bar,
+    ):
+        task = bar.add_task("scoring", total=sum(row.label == 0 for row in examples))
+        fitted = fit_thresholds(
+            guard,
+            examples,
+            flag_rate=flag_rate,
+            block_rate=block_rate,
+            report=lambda done: bar.update(task, completed=done),
+        )
+    if out is not None:
+        shutil.copytree(directory, out)
+        directory = out
+    write_manifest(directory, with_thresholds(manifest, fitted))
+    for channel, one in fitted.items():
+        typer.echo(
+            f"{channel}: flag at {one.flag_at:.4f} (false alarms {_range(one.flag_interval)}), "
+            f"block at {one.block_at:.4f} ({_range(one.block_interval)}), "
+            f"from {one.benign} benign texts"
+        )
+    for channel in sorted({"prompt", "data"} - fitted.keys()):
+        typer.echo(f"{channel}: too few benign texts, thresholds kept")
+    typer.echo(f"wrote {directory / 'guard.json'}")
+
+
+def _range(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.2%} to {interval[1]:.2%}"
