@@ -158,6 +158,8 @@ def test_a_guard_can_be_trained_further(encoder: Path, tmp_path: Path) -> None:
     assert manifest is not None
     assert (manifest.pooling, manifest.window_tokens) == ("cls", 32)
     assert not same(weights(tmp_path / "1"), weights(tmp_path / "2"))
+    assert manifest.training["goes_on_from"]["name"] == "learnt"  # type: ignore[index]  # JSON
+    assert "Before that: learnt" in (tmp_path / "2" / "README.md").read_text()
     clash = Settings(base=str(tmp_path / "1"), pooling="max")
     with pytest.raises(ConfigurationError, match="cls pooling"):
         train(rows(), rows(3), settings=clash, out=tmp_path / "3", device="cpu")

@@ -65,6 +65,7 @@ def finish(
         thresholds=_thresholds(start.manifest.thresholds, calibrations),
         calibration={channel: found.to_dict() for channel, found in calibrations.items()},
         training={
+            **start.manifest.training,
             "command": command,
             "data_sha256": data_hash(training),
             "rows": len(training),
@@ -142,6 +143,7 @@ def model_card(manifest: Manifest) -> str:
         *_made_up(facts.get("settings")),
         *_sources_table(facts.get("sources")),
         "",
+        *_before(facts.get("goes_on_from")),
         "## Thresholds",
         "",
         "| channel | flag_at | block_at | temperature | benign texts behind them |",
@@ -169,6 +171,25 @@ def model_card(manifest: Manifest) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _before(facts: object) -> list[str]:
+    """The stages of training that came before, the last one first."""
+    lines: list[str] = []
+    while isinstance(facts, Mapping):
+        lines += [
+            f"### Before that: {facts.get('name')}",
+            "",
+            f"Command: `{facts.get('command') or 'not recorded'}`",
+            "",
+            f"{facts.get('rows')} rows, SHA-256 of the data `{facts.get('data_sha256')}`.",
+            "",
+            *_made_up(facts.get("settings")),
+            *_sources_table(facts.get("sources")),
+            "",
+        ]
+        facts = facts.get("goes_on_from")
+    return lines
 
 
 def _made_up(settings: object) -> list[str]:

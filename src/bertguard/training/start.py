@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenizers import Tokenizer
@@ -61,6 +61,8 @@ def _from_checkpoint(directory: Path, settings: Settings) -> Start:
         window=old.window_tokens,
         thresholds=dict(old.thresholds),
     )
+    # Where the weights come from goes on with them.
+    manifest = replace(manifest, training={"goes_on_from": {"name": old.name, **old.training}})
     return Start(
         load_classifier(directory, old), _windows(directory / TOKENIZER, manifest), manifest
     )
