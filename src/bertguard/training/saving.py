@@ -121,7 +121,7 @@ def model_card(manifest: Manifest) -> str:
     lines = [
         f"# {manifest.name}",
         "",
-        "A prompt-injection classifier for [bertguard](https://pypi.org/project/bertguard/): "
+        "A prompt-injection classifier for bertguard: "
         f"{manifest.base} with {manifest.pooling} pooling and a linear head over "
         f"{', '.join(manifest.labels)}.",
         "",
