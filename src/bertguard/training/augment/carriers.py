@@ -18,6 +18,8 @@ from bertguard.training.augment.texts import boundaries
 
 # Stands for the foreign sentence until it is put in; a private-use character no document needs.
 HERE = "\ue000"
+# The same where a notation would escape a private-use character.
+_MARK = "@@here@@"
 
 Escape = Callable[[str], str]
 Carrier = Callable[[Random, str], tuple[str, Escape]]
@@ -119,6 +121,41 @@ def json_record(rng: Random, context: str) -> tuple[str, Escape]:
     document: object = {rng.choice(_RESULTS): record} if rng.random() < 0.5 else record
     indent = rng.choice([None, 2])
     return json.dumps(document, ensure_ascii=False, indent=indent), _json_string
+
+
+def records(rng: Random, context: str) -> tuple[str, Escape]:
+    """Records as a tool lists them: JSON, Python's own notation or YAML; one is foreign."""
+    lines = [_one_line(line)[:160] for line in _lines(context)]
+    field = rng.choice(_FIELDS)
+    name = rng.choice(("author", "sender", "name", "from", "user"))
+    items: list[dict[str, object]] = [
+        {"id": rng.randint(1, 999), name: rng.choice(_NAMES), field: line}
+        for line in rng.sample(lines, min(len(lines), rng.randint(1, 3)))
+    ]
+    place = rng.randrange(len(items))
+    kept = f"{items[place][field]} {_MARK}" if rng.random() < 0.4 else _MARK
+    items[place] = {**items[place], field: kept, "date": _date(rng)}
+    draw = rng.random()
+    if draw < 0.4:
+        indent = rng.choice([None, 2])
+        text, escape = (
+            json.dumps({_RESULTS[0]: items}, ensure_ascii=False, indent=indent),
+            (_json_string),
+        )
+    elif draw < 0.7:
+        # As Python prints it, which is how many agents hand on what a tool returned.
+        shown: object = items if rng.random() < 0.5 else {rng.choice(_RESULTS): items[place]}
+        text, escape = str(shown), lambda insert: insert.replace("'", "\\'").replace("\n", "\\n")
+    else:
+        text = "\n".join(
+            "\n".join(
+                f"{'- ' if number == 0 else '  '}{key}: {value}"
+                for number, (key, value) in enumerate(item.items())
+            )
+            for item in items
+        )
+        escape = _one_line
+    return text.replace(_MARK, HERE), escape
 
 
 def yaml_record(rng: Random, context: str) -> tuple[str, Escape]:
@@ -242,5 +279,5 @@ def _between_lines(rng: Random, context: str, shape: str) -> str:
 # Prose twice: most documents are prose.
 CARRIERS: tuple[Carrier, ...] = (
     prose, prose, prose, markdown, page, json_record, yaml_record, table, code, log, mail,
-    transcript, search_result, tool_result, tool_result,
+    transcript, search_result, tool_result, tool_result, records, records,
 )  # fmt: skip
