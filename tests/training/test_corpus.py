@@ -70,4 +70,4 @@ def test_an_epoch_takes_as_many_as_asked_for() -> None:
             start, end = text.payload
             assert 0 < start < end == len(text.text)
     joined = "\n".join(text.text for text in texts)
-    assert all(word in joined for word in ("system", "忽略", "Игнорируй", "Ignoriere"))
+    assert all(word in joined for word in ("system", "忽略", "прав", "Regeln", "règle"))

@@ -177,8 +177,9 @@ def _twins(rng: Random, materials: _Materials) -> list[TrainingText]:
     kind = rng.random()
     if kind > _SUFFIXED_FROM:
         request = materials.request(rng)
+        hostile = adversarial_suffix(rng, request, context)
         return [
-            TrainingText(adversarial_suffix(rng, request, context), 1, "prompt"),
+            _marked(hostile, (0, len(hostile)), "prompt"),
             TrainingText(harmless_tail(rng, request, context), 0, "prompt"),
         ]
     if kind < 0.2:
