@@ -44,6 +44,10 @@ def _json_string(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
+def _python_string(text: str) -> str:
+    return text.replace("'", "\\'").replace("\n", "\\n")
+
+
 def _lines(context: str) -> list[str]:
     return [line for line in context.splitlines() if line.strip()] or [context]
 
@@ -136,16 +140,14 @@ def records(rng: Random, context: str) -> tuple[str, Escape]:
     kept = f"{items[place][field]} {_MARK}" if rng.random() < 0.4 else _MARK
     items[place] = {**items[place], field: kept, "date": _date(rng)}
     draw = rng.random()
+    escape: Escape = _one_line
     if draw < 0.4:
-        indent = rng.choice([None, 2])
-        text, escape = (
-            json.dumps({_RESULTS[0]: items}, ensure_ascii=False, indent=indent),
-            (_json_string),
-        )
+        escape = _json_string
+        text = json.dumps({_RESULTS[0]: items}, ensure_ascii=False, indent=rng.choice([None, 2]))
     elif draw < 0.7:
         # As Python prints it, which is how many agents hand on what a tool returned.
-        shown: object = items if rng.random() < 0.5 else {rng.choice(_RESULTS): items[place]}
-        text, escape = str(shown), lambda insert: insert.replace("'", "\\'").replace("\n", "\\n")
+        escape = _python_string
+        text = str(items if rng.random() < 0.5 else {rng.choice(_RESULTS): items[place]})
     else:
         text = "\n".join(
             "\n".join(
@@ -154,7 +156,6 @@ def records(rng: Random, context: str) -> tuple[str, Escape]:
             )
             for item in items
         )
-        escape = _one_line
     return text.replace(_MARK, HERE), escape
 
 
