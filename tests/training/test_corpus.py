@@ -10,6 +10,7 @@ import pytest
 from bertguard.errors import DataError
 from bertguard.training.augment import Augmentation, epoch_texts
 from bertguard.training.corpus import _seeds, read_corpus
+from bertguard.training.dataset import Example, corpus_examples
 
 
 def test_every_kind_is_there_in_every_language() -> None:
@@ -61,7 +62,8 @@ def test_a_file_that_is_not_as_described_is_named(name: str, line: str) -> None:
 
 def test_an_epoch_takes_as_many_as_asked_for() -> None:
     """Both labels about equally, every language among them."""
-    texts = epoch_texts([], Augmentation(corpus=2000), seed=0, epoch=0)
+    rows = [Example("how are you?", 0)] * 2000
+    texts = epoch_texts(rows, Augmentation(replay=0.5), seed=0, epoch=0)[2000:]
     labels = Counter(text.label for text in texts)
     assert sum(labels.values()) == 2000
     assert abs(labels[0] - labels[1]) < 200
@@ -71,3 +73,12 @@ def test_an_epoch_takes_as_many_as_asked_for() -> None:
             assert 0 < start < end == len(text.text)
     joined = "\n".join(text.text for text in texts)
     assert all(word in joined for word in ("system", "忽略", "прав", "Regeln", "règle"))
+
+
+def test_the_corpus_alone_is_data_to_train_on() -> None:
+    """Every seed once, in one wording, with its language as the source."""
+    rows = corpus_examples(seed=0)
+    assert len(rows) == len(read_corpus()) >= 2000
+    assert rows == corpus_examples(seed=0)
+    assert {row.channel for row in rows} == {"prompt", "data"}
+    assert "corpus.hi" in {row.source for row in rows}

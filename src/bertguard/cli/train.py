@@ -15,16 +15,34 @@ if TYPE_CHECKING:
     from bertguard.training.loop import Step
 
 
+def _defaults_of(context: typer.Context, recipe: str | None) -> str | None:
+    """The recipe's options become the defaults of the others."""
+    if recipe is not None:
+        from bertguard.training.recipes import read_recipe
+
+        context.default_map = read_recipe(recipe)
+    return recipe
+
+
 def command(
     data: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Labelled files (.jsonl, .csv, .parquet) or hf:<dataset>: text, label, and "
-            "optional channel and source."
+            "optional channel and source. None: the hand-written corpus of the package alone."
         ),
-    ],
+    ] = None,
     *,
     out: Annotated[Path, typer.Option(help="The checkpoint directory to write.")],
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            help="Take the options from a recipe of the package, such as bundled; what is given "
+            "beside it wins.",
+            is_eager=True,
+            callback=_defaults_of,
+        ),
+    ] = None,
     base: Annotated[
         str,
         typer.Option(
@@ -74,9 +92,13 @@ def command(
     composed: Annotated[
         int, typer.Option(help="Indirect injections and benign twins composed per epoch.")
     ] = 0,
-    corpus: Annotated[
-        int, typer.Option(help="Texts per epoch from the hand-written corpus of the package.")
-    ] = 0,
+    replay: Annotated[
+        float,
+        typer.Option(
+            help="Share of texts from the hand-written corpus of the package, so that a guard "
+            "retrained on one kind of traffic forgets nothing."
+        ),
+    ] = 0.3,
     obfuscated: Annotated[
         float, typer.Option(help="Share of texts, of both labels, that are written oddly.")
     ] = 0.0,
@@ -89,7 +111,7 @@ def command(
         bool, typer.Option("--fresh", help="Forget an interrupted run in --out.")
     ] = False,
 ) -> None:
-    """Fine-tune an encoder on labelled files.
+    """Fine-tune an encoder on labelled files, or on the corpus of the package.
 
     Run the same command again after an interruption and it goes on where it stood. Several
     processes: accelerate launch -m bertguard train …
@@ -101,6 +123,7 @@ def command(
         from bertguard.training.dataset import (
             Where,
             cap_per_source,
+            corpus_examples,
             read_examples,
             split_examples,
         )
@@ -128,7 +151,12 @@ def command(
         dropout=dropout,
         label_smoothing=label_smoothing,
         max_windows=max_windows,
-        augmentation=Augmentation(composed=composed, obfuscated=obfuscated, corpus=corpus),
+        augmentation=Augmentation(
+            # The corpus is no replay where it is the data.
+            composed=composed,
+            obfuscated=obfuscated,
+            replay=replay if data else 0.0,
+        ),
         dtype=dtype,
         seed=seed,
         checks=checks,
@@ -142,7 +170,7 @@ def command(
         for channel, most in per_channel(options or (), option, int).items()
     }
     condition = Where.parse(where) if where else None
-    training = read_examples(data, where=condition)
+    training = read_examples(data, where=condition) if data else corpus_examples(seed)
     if validation:
         held_out = read_examples(validation, where=condition)
     else:

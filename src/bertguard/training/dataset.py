@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bertguard.errors import DataError, MissingExtraError
+from bertguard.training.corpus import read_corpus
 
 _CHANNELS = ("prompt", "data")
 _LABELS = {
@@ -75,6 +76,15 @@ def read_examples(places: Sequence[str], *, where: Where | None = None) -> list[
     if not examples:
         raise DataError(f"{', '.join(places)}: no rows to learn from")
     return examples
+
+
+def corpus_examples(seed: int) -> list[Example]:
+    """Every seed of the corpus of the package, in one wording; its language is the source."""
+    rng = random.Random(f"corpus:{seed}")
+    return [
+        Example(line.spoken(rng), line.label, line.channel, f"corpus.{line.language}", "Apache-2.0")
+        for line in read_corpus()
+    ]
 
 
 def _rows(place: str) -> Iterator[tuple[int, Mapping[str, object]]]:

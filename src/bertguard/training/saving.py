@@ -199,8 +199,8 @@ def _made_up(settings: object) -> list[str]:
         return []
     return [
         f"Beside them an epoch holds {augmentation.get('composed', 0)} texts composed from them "
-        "(half of them indirect injections, half their benign twins) and "
-        f"{augmentation.get('corpus', 0)} from the hand-written corpus of the package; "
+        "(half of them indirect injections, half their benign twins) and, for "
+        f"{augmentation.get('replay', 0):.0%} of the rest, texts of the package's own corpus; "
         f"{augmentation.get('obfuscated', 0):.0%} of all are written oddly, both labels alike.",
         "",
     ]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
+from bertguard.errors import ConfigurationError
 from bertguard.training.augment.carriers import CARRIERS, HERE, fill
 from bertguard.training.augment.noise import adversarial_suffix, harmless_tail
 from bertguard.training.augment.obfuscation import READABLE, opaque
@@ -63,12 +64,20 @@ class Augmentation:
     Args:
         composed: texts composed per epoch; half of them carry a payload, half are their twins.
         obfuscated: share of all texts written oddly, of both labels alike.
-        corpus: texts per epoch from the corpus of the package, both labels and channels alike.
+        replay: share of the texts, beside the composed ones, that come from the corpus of the
+            package, both labels alike.
     """
 
     composed: int = 0
     obfuscated: float = 0.0
-    corpus: int = 0
+    replay: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("obfuscated", "replay"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigurationError(
+                    f"{name}={getattr(self, name)} must be at least 0 and below 1"
+                )
 
 
 def epoch_texts(
@@ -77,12 +86,13 @@ def epoch_texts(
     """The texts of one epoch: every example once, and what is composed from them."""
     rng = Random(f"{seed}:{epoch}")
     texts = [TrainingText(row.text, row.label, row.channel) for row in examples]
-    seeds = _Seeds(read_corpus() if augmentation.corpus else ())
+    seeds = _Seeds(read_corpus() if augmentation.replay else ())
     if augmentation.composed:
         materials = _Materials(examples, seeds)
         for _ in range(augmentation.composed // 2):
             texts += _twins(rng, materials)
-    texts += [seeds.text(rng) for _ in range(augmentation.corpus)]
+    replayed = round(len(examples) * augmentation.replay / (1 - augmentation.replay))
+    texts += [seeds.text(rng) for _ in range(replayed)]
     return [_maybe_odd(rng, text, augmentation.obfuscated) for text in texts]
 
 
