@@ -7,6 +7,7 @@ from random import Random
 
 import pytest
 
+import grams
 from bertguard.errors import DataError
 from bertguard.training.augment import Augmentation, epoch_texts
 from bertguard.training.corpus import _seeds, read_corpus
@@ -82,3 +83,13 @@ def test_the_corpus_alone_is_data_to_train_on() -> None:
     assert rows == corpus_examples(seed=0)
     assert {row.channel for row in rows} == {"prompt", "data"}
     assert "corpus.hi" in {row.source for row in rows}
+
+
+def test_no_seed_is_a_text_of_the_public_evaluation_sets() -> None:
+    """By 8-gram containment: no seed in any wording has half of its word 8-grams in there."""
+    evaluation = grams.read()
+    assert len(evaluation) > 400_000
+    for seed in read_corpus():
+        for draw in range(8):
+            found = grams.grams(seed.spoken(Random(draw)))
+            assert 2 * len(found & evaluation) < max(len(found), 1), seed.text
