@@ -54,8 +54,8 @@ def test_what_was_trained_is_measured_exported_and_served(
     code, table, _ = run("evaluate", data, "--checkpoint", trained, "--report", tmp_path)
     assert code == 0
     assert "| prompt | rows |" in table
-    report = json.loads((tmp_path / "report.json").read_text())
-    assert report["channels"]["prompt"]["roc_auc"] > 0.9
+    (report,) = json.loads((tmp_path / "report.json").read_text())["models"]
+    assert report["channels"]["prompt"]["ranking"]["roc_auc"] > 0.9
 
     code, out, err = run("export", trained, data)
     assert code == 0, err
@@ -72,10 +72,27 @@ def test_what_was_trained_is_measured_exported_and_served(
 def test_evaluate_prints_json_on_demand(trained: Path, data: Path) -> None:
     """The same figures for machines."""
     code, out, _ = run("evaluate", data, "--checkpoint", trained, "--json", "--flag-at", "0.5")
-    report = json.loads(out)
+    (report,) = json.loads(out)["models"]
     assert code == 0
     assert report["at"]["data"][0] == 0.5
-    assert {row["source"] for row in report["rows"]} == {"rows"}
+    assert {row["name"] for row in report["rows"]} == {"rows"}
+
+
+def test_several_checkpoints_are_measured_side_by_side(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
+    """Directories are checkpoints, files are data; the worst errors only on demand."""
+    code, table, _ = run(
+        "evaluate", "bundled", trained, data, "--report", tmp_path, "--errors", "3"
+    )
+    assert code == 0
+    assert table.count("| prompt | rows |") == 2
+    assert "<svg" in (tmp_path / "report.html").read_text()
+    assert (tmp_path / "errors.jsonl").exists()
+    for wrong in (["bundled"], [data, "--errors", "3"]):
+        code, _, err = run("evaluate", *wrong)
+        assert code == 2
+        assert "data" in err or "--report" in err
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

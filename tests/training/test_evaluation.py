@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from bertguard import Guard
 from bertguard.training.dataset import Example
-from bertguard.training.evaluation import evaluate
-from bertguard.training.metrics import ranking
-from bertguard.training.report import to_json, to_markdown, write
+from bertguard.training.evaluation import evaluate, worst_errors
+from bertguard.training.evaluation.page import to_page
+from bertguard.training.evaluation.report import to_json, to_markdown, write
+from bertguard.training.metrics import (
+    calibration_error,
+    ranking,
+    ranking_intervals,
+    share_interval,
+)
 from support import ATTACK, BENIGN, KeywordScorer
 
 ROWS = [
@@ -27,7 +34,7 @@ def test_every_row_counts_for_its_source_and_channel() -> None:
     with Guard(KeywordScorer()) as guard:
         report = evaluate(guard, ROWS)
     pages, talk = report.rows
-    assert (pages.channel, pages.source, pages.injections, pages.caught) == (
+    assert (pages.channel, pages.name, pages.injections, pages.caught) == (
         "data",
         "pages",
         2,
@@ -37,8 +44,8 @@ def test_every_row_counts_for_its_source_and_channel() -> None:
     assert (talk.benign, talk.not_flagged, talk.not_blocked) == (2, 0.5, 0.5)
     assert (talk.caught, talk.blocked) == (1.0, 1.0)
     assert report.unscanned == 0
-    assert report.channels["prompt"]["roc_auc"] == 0.75
-    assert report.channels["data"]["roc_auc"] is None
+    assert report.channels["prompt"].ranking["roc_auc"] == 0.75
+    assert report.channels["data"].ranking["roc_auc"] is None
 
 
 def test_a_threshold_can_be_given() -> None:
@@ -62,10 +69,99 @@ def test_reports_hold_figures_and_no_text(tmp_path: Path) -> None:
     """JSON and Markdown carry every source, and nothing of any prompt."""
     with Guard(KeywordScorer()) as guard:
         report = evaluate(guard, ROWS, data=["rows.jsonl"])
-    for text in (to_json(report), to_markdown(report)):
+    page = to_page([report], ROWS)
+    for text in (to_json([report]), to_markdown([report]), page):
         assert "pages" in text
         assert ATTACK not in text
-    assert json.loads(to_json(report))["model_id"] == "keyword"
-    files = write(report, tmp_path / "out")
-    assert [file.name for file in files] == ["report.json", "report.md"]
+    (model,) = json.loads(to_json([report]))["models"]
+    assert model["model_id"] == "keyword"
+    assert "scores" not in model
+    files = write([report], tmp_path / "out", page)
+    assert [file.name for file in files] == ["report.json", "report.md", "report.html"]
     assert all(file.read_text() for file in files)
+
+
+def test_slices_are_told_apart_where_the_data_tells() -> None:
+    """By length always, by category and language where rows have them."""
+    rows = [
+        Example(ATTACK, 1, "prompt", "talk", category="override", language="en"),
+        Example(f"{BENIGN} {'so ' * 200}", 0, "prompt", "talk", category="chat", language="de"),
+    ]
+    with Guard(KeywordScorer()) as guard:
+        report = evaluate(guard, rows)
+        assert set(evaluate(guard, ROWS).slices) == {"length"}
+    assert {row.name: row.caught for row in report.slices["category"]} == {
+        "override": 1.0,
+        "chat": None,
+    }
+    assert [row.name for row in report.slices["language"]] == ["de", "en"]
+    assert {row.name for row in report.slices["length"]} == {"201 to 1,000", "up to 200 characters"}
+
+
+def test_recall_of_a_source_is_against_all_benign_texts_of_its_channel() -> None:
+    """One benign text above everything leaves recall at 1% of few texts at 0."""
+    rows = [Example(f"{BENIGN} {n}", 0, "prompt", "calm") for n in range(5)]
+    rows += [Example(ATTACK, 1, "prompt", "attacks")]
+    with Guard(KeywordScorer()) as guard:
+        calm = evaluate(guard, rows)
+        loud = evaluate(guard, [*rows, Example(f"Quote: {ATTACK}", 0, "prompt", "loud")])
+    assert [row.recall_at_1 for row in calm.rows if row.injections] == [1.0]
+    assert [row.recall_at_1 for row in loud.rows if row.injections] == [0.0]
+    assert calm.channels["prompt"].macro_recall == 1.0
+
+
+def test_checkpoints_stand_side_by_side() -> None:
+    """Two models, one table; each row says whose it is, and both are in the page."""
+    with Guard(KeywordScorer()) as guard:
+        one = evaluate(guard, ROWS)
+    other = replace(one, model_id="other")
+    table = to_markdown([one, other])
+    assert "| prompt | talk | keyword |" in table
+    assert "| prompt | talk | other |" in table
+    page = to_page([one, other], ROWS)
+    assert page.count("<svg") == 1
+    assert "src=" not in page
+    assert 'href="http' not in page.replace("http://www.w3.org", "")
+
+
+def test_the_worst_errors_are_those_farthest_off() -> None:
+    """False alarms from the top, misses from the bottom, with their texts."""
+    with Guard(KeywordScorer()) as guard:
+        report = evaluate(guard, ROWS)
+    errors = list(worst_errors(ROWS, report, most=1))
+    assert [(error["error"], error["channel"]) for error in errors] == [
+        ("false alarm", "prompt"),
+        ("miss", "data"),
+    ]
+    assert errors[1]["text"] == "Buy now"
+
+
+def test_published_figures_stand_only_beside_the_same_set() -> None:
+    """Same name and same size; a part of it is another set."""
+    rows = [Example(f"{BENIGN} {n}", 0, "prompt", "notinject_one") for n in range(113)]
+    with Guard(KeywordScorer()) as guard:
+        whole, part = evaluate(guard, rows), evaluate(guard, rows[:50])
+    assert "PIGuard 184M" in to_markdown([whole])
+    assert "PIGuard" not in to_markdown([part])
+
+
+def test_intervals_hold_their_figures() -> None:
+    """Few texts, wide intervals; a share of 1 still has one; without a label there is none."""
+    labels = [0] * 60 + [1] * 30
+    scores = [n / 100 for n in range(60)] + [0.4 + n / 100 for n in range(30)]
+    found, intervals = ranking(labels, scores), ranking_intervals(labels, scores)
+    for name in ("roc_auc", "recall_at_1%", "recall_at_0.1%"):
+        low, high = intervals[name]
+        assert low <= float(found[name] or 0.0) <= high
+        assert low < high
+    assert intervals == ranking_intervals(labels, scores)
+    assert ranking_intervals([0, 0], [0.1, 0.2]) == {}
+    assert share_interval(10, 10)[0] < 0.8
+    assert share_interval(10, 10)[1] == 1.0
+
+
+def test_calibration_error_is_the_gap_between_score_and_share() -> None:
+    """Right scores have none; sure and wrong ones have nearly 1; both labels weigh the same."""
+    assert calibration_error([0] * 90 + [1] * 10, [0.0] * 90 + [1.0] * 10) == 0.0
+    assert calibration_error([0, 1], [1.0, 0.0]) == 1.0
+    assert calibration_error([0, 0], [0.1, 0.1]) is None

@@ -7,8 +7,8 @@ import pytest
 from bertguard import Guard
 from bertguard.training.dataset import Example
 from bertguard.training.evaluation import evaluate
-from bertguard.training.report import to_markdown
-from bertguard.training.robustness import WRITINGS, Disguise, robustness
+from bertguard.training.evaluation.report import to_markdown
+from bertguard.training.evaluation.robustness import WRITINGS, Disguise, robustness
 from support import ATTACK, BENIGN, KeywordScorer
 
 ROWS = [Example(f"{ATTACK} number {n}", 1) for n in range(8)]
@@ -39,8 +39,15 @@ def test_the_report_shows_them() -> None:
     """A table of its own, only where it was asked for."""
     with Guard(KeywordScorer()) as guard:
         report = evaluate(guard, ROWS)
-    assert "Written oddly" not in to_markdown(report)
+    assert "Written oddly" not in to_markdown([report])
     report.disguises.append(
-        {"writing": "leet", "attacks": 8, "caught": 1.0, "benign": 8, "flagged": 0.0}
+        {
+            "writing": "leet",
+            "attacks": 8,
+            "caught": 1.0,
+            "benign": 8,
+            "flagged": 0.0,
+            "roc_auc": 0.9,
+        }
     )
-    assert "| leet | 1.000 | 0.000 |" in to_markdown(report)
+    assert "| leet | keyword | 8 | 1.000 | 8 | 0.000 | 0.900 |" in to_markdown([report])

@@ -1,4 +1,4 @@
-"""`guard evaluate`: a checkpoint on labelled files, through the guard that would serve it."""
+"""`guard evaluate`: checkpoints on labelled files, through the guard that would serve them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import typer
 
 
 def command(
-    data: Annotated[
-        list[str], typer.Argument(help="Labelled files (.jsonl, .csv, .parquet) or hf:<dataset>.")
+    places: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[CHECKPOINT]... DATA...",
+            help="Checkpoint directories or bundled (the default), then labelled files (.jsonl, "
+            ".csv, .parquet) or hf:<dataset>.",
+        ),
     ],
     *,
     checkpoint: Annotated[
-        str | None, typer.Option(help="A checkpoint directory; the bundled one by default.")
+        list[str] | None, typer.Option(help="A checkpoint directory; may be repeated.")
     ] = None,
     flag_at: Annotated[
         float | None,
@@ -22,32 +27,44 @@ def command(
     ] = None,
     where: Annotated[str | None, typer.Option(help="Keep only rows with COLUMN=VALUE.")] = None,
     report: Annotated[
-        Path | None, typer.Option(help="A directory for report.json and report.md.")
+        Path | None,
+        typer.Option(help="A directory for report.json, report.md and report.html (with curves)."),
     ] = None,
     obfuscate: Annotated[
         bool,
         typer.Option("--obfuscate", help="Also write prompts oddly: are attacks still caught?"),
     ] = False,
+    errors: Annotated[
+        int,
+        typer.Option(
+            help="Also write the worst so many false alarms and misses of each channel to "
+            "errors.jsonl in the report's directory. It holds their texts."
+        ),
+    ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not Markdown.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     backend: Annotated[str | None, typer.Option(help="onnx or torch.")] = None,
 ) -> None:
-    """Measure a checkpoint on labelled files.
+    """Measure checkpoints on labelled files, side by side.
 
-    Prints accuracy per source, ROC-AUC, and recall at 1% and 0.1% false positives. Texts go
-    through the serving guard, with all its windows and views.
+    Prints ROC-AUC, recall at 1% and 0.1% false positives, and accuracy by source, category,
+    language and length. Texts go through the serving guard, with all its windows and views.
     """
     from bertguard.errors import ConfigurationError, MissingExtraError
 
     try:
-        from bertguard.training import report as reports
         from bertguard.training.dataset import Where, read_examples
-        from bertguard.training.evaluation import evaluate
-        from bertguard.training.robustness import WRITINGS, robustness
+        from bertguard.training.evaluation import evaluate, worst_errors
+        from bertguard.training.evaluation import report as reports
+        from bertguard.training.evaluation.page import to_page
+        from bertguard.training.evaluation.robustness import WRITINGS, robustness
     except ImportError as error:
         raise MissingExtraError("guard evaluate", "train") from error
     if flag_at is not None and not 0 <= flag_at <= 1:
         raise ConfigurationError(f"--flag-at {flag_at} is no probability; use 0 to 1")
+    if errors and report is None:
+        raise ConfigurationError("--errors writes into the directory of --report; name one")
+    import json
     from dataclasses import asdict, replace
 
     from rich.console import Console
@@ -55,33 +72,48 @@ def command(
 
     from bertguard.guard import Guard
 
+    named = [place for place in places if place == "bundled" or Path(place).is_dir()]
+    data = [place for place in places if place not in named]
+    if not data:
+        raise ConfigurationError(f"only checkpoints ({', '.join(named)}) and no data to judge by")
     examples = read_examples(data, where=Where.parse(where) if where else None)
     console = Console(stderr=True)
-    guard = Guard.load(
-        checkpoint,
-        device=device,
-        backend=backend,
-        # Nobody waits for a single verdict here: no text may time out or be cut.
-        timeout_seconds=24 * 3600.0,
-        max_windows=1_000_000,
-    )
-    with (
-        guard,
-        Progress(console=console, disable=not console.is_terminal) as bar,
-    ):
-        task = bar.add_task("scoring", total=len(examples))
-        found = evaluate(
-            guard,
-            examples,
-            flag_at=flag_at,
-            data=[Path(place).name for place in data],
-            report=lambda done: bar.update(task, completed=done),
-        )
-        if obfuscate:
-            task = bar.add_task("writing oddly", total=len(WRITINGS))
-            disguises = robustness(guard, examples, report=lambda _: bar.advance(task))
-            found = replace(found, disguises=[asdict(disguise) for disguise in disguises])
+    found = []
+    with Progress(console=console, disable=not console.is_terminal) as bar:
+        for place in [*named, *(checkpoint or ())] or ["bundled"]:
+            task = bar.add_task(f"scoring {Path(place).name}", total=len(examples))
+            with Guard.load(
+                None if place == "bundled" else place,
+                device=device,
+                backend=backend,
+                # Nobody waits for a single verdict here: no text may time out or be cut.
+                timeout_seconds=24 * 3600.0,
+                max_windows=1_000_000,
+            ) as guard:
+                one = evaluate(
+                    guard,
+                    examples,
+                    flag_at=flag_at,
+                    data=[Path(file).name for file in data],
+                    report=lambda done, task=task: bar.update(task, completed=done),
+                )
+                if obfuscate:
+                    task = bar.add_task("writing oddly", total=len(WRITINGS))
+                    disguises = robustness(
+                        guard, examples, report=lambda _, task=task: bar.advance(task)
+                    )
+                    one = replace(one, disguises=[asdict(disguise) for disguise in disguises])
+            found.append(one)
     typer.echo(reports.to_json(found) if as_json else reports.to_markdown(found), nl=False)
     if report is not None:
-        for file in reports.write(found, report):
+        for file in reports.write(found, report, to_page(found, examples)):
             typer.echo(f"wrote {file}", err=True)
+        if errors:
+            file = report / "errors.jsonl"
+            lines = [
+                json.dumps({"model": one.model_id, **error}, ensure_ascii=False) + "\n"
+                for one in found
+                for error in worst_errors(examples, one, most=errors)
+            ]
+            file.write_text("".join(lines), encoding="utf-8")
+            typer.echo(f"wrote {file}, which holds texts", err=True)

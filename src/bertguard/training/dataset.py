@@ -24,13 +24,18 @@ _SPACE = re.compile(r"\s+")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One labelled text: label 1 is an injection, 0 is benign."""
+    """One labelled text: label 1 is an injection, 0 is benign.
+
+    `source`, `licence`, `category` and `language` are what the file says of it, if it does.
+    """
 
     text: str
     label: int
     channel: str = "prompt"
     source: str = ""
     licence: str = ""
+    category: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +194,10 @@ def _example(row: Mapping[str, object], place: str, default_source: str) -> Exam
         shown = repr(channel) if len(str(channel)) <= 16 else type(channel).__name__
         raise DataError(f'{place}: "channel" is {shown}, expected "prompt" or "data"')
     source = row.get("source") or default_source
-    return Example(text, label, str(channel), str(source), str(row.get("license") or ""))
+    licence, category, language = (
+        str(row.get(name) or "") for name in ("license", "category", "lang")
+    )
+    return Example(text, label, str(channel), str(source), licence, category, language)
 
 
 def data_hash(examples: Iterable[Example]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +12,7 @@ from bertguard.model.checkpoint import Manifest
 from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE, LEAST_BENIGN
 from bertguard.training.dataset import Example
 from bertguard.training.evaluation import score_all
+from bertguard.training.metrics import share_interval
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,11 @@ def fit_thresholds(
         flag_at, flagged = _threshold(own, flag_rate)
         block_at, blocked = _threshold(own, block_rate)
         found[channel] = Fitted(
-            flag_at, block_at, len(own), _wilson(flagged, len(own)), _wilson(blocked, len(own))
+            flag_at,
+            block_at,
+            len(own),
+            share_interval(flagged, len(own)),
+            share_interval(blocked, len(own)),
         )
     if not found:
         raise DataError(
@@ -104,11 +108,3 @@ def _threshold(scores: Sequence[float], rate: float) -> tuple[float, int]:
     above = scores[allowed - 1] if allowed else 1.0
     threshold = round(min(max((above + scores[allowed]) / 2, 1e-6), 1.0), 6)
     return threshold, sum(score >= threshold for score in scores)
-
-
-def _wilson(hits: int, count: int, z: float = 1.96) -> tuple[float, float]:
-    share = hits / count
-    middle = share + z * z / (2 * count)
-    spread = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count))
-    scale = 1 + z * z / count
-    return round(max(0.0, (middle - spread) / scale), 6), round((middle + spread) / scale, 6)

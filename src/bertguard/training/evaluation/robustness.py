@@ -20,6 +20,7 @@ from bertguard.guard import Guard
 from bertguard.training.augment import obfuscation
 from bertguard.training.dataset import Example
 from bertguard.training.evaluation import score_all
+from bertguard.training.metrics import ranking
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 _MORSE = dict(
@@ -84,13 +85,17 @@ WRITINGS: dict[str, Callable[[Random, str], str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Disguise:
-    """One way of writing: shares of the attacks still caught and of the benign texts flagged."""
+    """One way of writing: shares of the attacks still caught and of the benign texts flagged.
+
+    `roc_auc` ranks the attacks against the benign texts under the same writing.
+    """
 
     writing: str
     attacks: int
     caught: float | None
     benign: int
     flagged: float | None
+    roc_auc: float | None
 
 
 def robustness(
@@ -134,12 +139,17 @@ def robustness(
     rows = []
     for name, write in WRITINGS.items():
         shares: dict[int, float | None] = {}
+        labels: list[int] = []
+        all_scores: list[float] = []
         for label, plain in chosen.items():
             odd = [Example(write(rng, text), label) for text in plain]
             scores, _ = asyncio.run(score_all(guard, odd))
             reached = sum(score >= flag_at for score in scores)
             shares[label] = round(reached / len(odd), 4) if odd else None
-        rows.append(Disguise(name, len(chosen[1]), shares[1], len(chosen[0]), shares[0]))
+            labels += [label] * len(odd)
+            all_scores += scores
+        area = ranking(labels, all_scores)["roc_auc"]
+        rows.append(Disguise(name, len(chosen[1]), shares[1], len(chosen[0]), shares[0], area))
         if report is not None:
             report(name)
     return rows
