@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
-from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, PretrainedConfig, PreTrainedTokenizerFast
 
 from bertguard.model.checkpoint import CONFIG, TOKENIZER, Manifest, write_manifest
-from bertguard.model.classifier import InjectionClassifier, load_encoder
+from bertguard.model.classifier import InjectionClassifier, empty_encoder, load_encoder
 from bertguard.model.tokenization import harden
 from bertguard.training.saving import write_weights
 
@@ -39,12 +39,17 @@ def tiny_tokenizer() -> Tokenizer:
     return tokenizer
 
 
-def tiny_encoder(directory: Path, *, seed: int = 0, segments: int = 2) -> Path:
-    """A pretrained-looking encoder directory: config.json, model.safetensors, tokenizer.json."""
+def tiny_encoder(
+    directory: Path, *, seed: int = 0, segments: int = 2, config: PretrainedConfig | None = None
+) -> Path:
+    """A pretrained-looking encoder directory: config.json, model.safetensors, tokenizer.json.
+
+    A BERT, or whatever `config` describes.
+    """
     tokenizer = tiny_tokenizer()
     torch.manual_seed(seed)
-    model = BertModel(
-        BertConfig(
+    if config is None:
+        config = BertConfig(
             vocab_size=tokenizer.get_vocab_size(),
             hidden_size=32,
             num_hidden_layers=2,
@@ -53,9 +58,8 @@ def tiny_encoder(directory: Path, *, seed: int = 0, segments: int = 2) -> Path:
             max_position_embeddings=128,
             type_vocab_size=segments,
             initializer_range=0.2,
-        ),
-        add_pooling_layer=False,
-    )
+        )
+    model = empty_encoder(config)
     model.save_pretrained(directory)
     PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers has few types
         tokenizer_object=tokenizer,
