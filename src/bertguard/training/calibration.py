@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from bertguard.training.metrics import Interval, share_interval
 from bertguard.training.validation import Scored
 
 FLAG_RATE = 0.01
@@ -21,7 +22,8 @@ _HIGHEST = 0.9999
 class Calibration:
     """What was fitted for one channel, and on how much.
 
-    `flag_at` and `block_at` are None where there were too few benign texts to set them.
+    `flag_at` and `block_at` are None where there were too few benign texts to set them;
+    `flag_interval` and `block_interval` are the 95% intervals of the false-positive rates there.
     """
 
     temperature: float
@@ -29,6 +31,8 @@ class Calibration:
     block_at: float | None
     benign: int
     injections: int
+    flag_interval: Interval | None = None
+    block_interval: Interval | None = None
 
     def to_dict(self) -> dict[str, object]:
         """For the manifest."""
@@ -39,6 +43,8 @@ class Calibration:
             "flag_rate": FLAG_RATE,
             "block_rate": BLOCK_RATE,
             "thresholds_fitted": self.flag_at is not None,
+            "flag_interval": self.flag_interval,
+            "block_interval": self.block_interval,
         }
 
 
@@ -50,11 +56,17 @@ def calibrate(scored: Sequence[Scored]) -> dict[str, Calibration]:
         benign = sorted((text.margin for text in texts if text.label == 0), reverse=True)
         hostile = [text.margin for text in texts if text.label == 1]
         temperature = fit_temperature(benign, hostile)
-        flag_at = block_at = None
+        found[channel] = one = Calibration(temperature, None, None, len(benign), len(hostile))
         if len(benign) >= LEAST_BENIGN:
             flag_at = _threshold(benign, FLAG_RATE, temperature)
             block_at = max(flag_at, _threshold(benign, BLOCK_RATE, temperature))
-        found[channel] = Calibration(temperature, flag_at, block_at, len(benign), len(hostile))
+            found[channel] = replace(
+                one,
+                flag_at=flag_at,
+                block_at=block_at,
+                flag_interval=_rate(benign, flag_at, temperature),
+                block_interval=_rate(benign, block_at, temperature),
+            )
     return found
 
 
@@ -87,11 +99,19 @@ def _softplus(value: float) -> float:
     return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
 
 
+def _rate(benign: Sequence[float], threshold: float, temperature: float) -> Interval:
+    hits = sum(_score(margin, temperature) >= threshold for margin in benign)
+    return share_interval(hits, len(benign))
+
+
+def _score(margin: float, temperature: float) -> float:
+    return 1 / (1 + math.exp(-max(-50.0, min(50.0, margin / temperature))))
+
+
 def _threshold(benign: Sequence[float], rate: float, temperature: float) -> float:
     """The lowest score that at most `rate` of the benign texts reach; `benign` is descending."""
     # The texts beyond the allowed ones stay strictly below: half way to the last one allowed.
     allowed = int(rate * len(benign))
     above = benign[allowed - 1] if allowed else benign[0] + 1.0
-    margin = (above + benign[allowed]) / 2
-    score = 1 / (1 + math.exp(-max(-50.0, min(50.0, margin / temperature))))
+    score = _score((above + benign[allowed]) / 2, temperature)
     return round(min(max(score, _LOWEST), _HIGHEST), 6)

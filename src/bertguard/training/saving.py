@@ -22,7 +22,7 @@ from bertguard.model.checkpoint import (
 )
 from bertguard.training.calibration import Calibration, calibrate
 from bertguard.training.dataset import Example, data_hash
-from bertguard.training.metrics import ranking
+from bertguard.training.metrics import ranking, ranking_intervals
 from bertguard.training.settings import Settings
 from bertguard.training.start import Start
 from bertguard.training.validation import Scored, take, validation_loss
@@ -82,11 +82,13 @@ def finish(
 
 
 def validation_metrics(scored: Sequence[Scored]) -> dict[str, object]:
-    """Loss over all texts; ROC-AUC and recall at fixed false-positive rates per channel."""
+    """Loss over all texts; ROC-AUC and recall at fixed false-positive rates, with intervals."""
     metrics: dict[str, object] = {"loss": round(validation_loss(scored), 5)}
     for channel in ("prompt", "data"):
         texts = [text for text in scored if text.channel == channel]
-        metrics[channel] = ranking([t.label for t in texts], [t.margin for t in texts])
+        labels, margins = [t.label for t in texts], [t.margin for t in texts]
+        intervals = ranking_intervals(labels, margins)
+        metrics[channel] = {**ranking(labels, margins), "intervals": intervals}
     return metrics
 
 
@@ -121,18 +123,28 @@ def model_card(manifest: Manifest) -> str:
     lines = [
         f"# {manifest.name}",
         "",
-        "A prompt-injection classifier for bertguard: "
-        f"{manifest.base} with {manifest.pooling} pooling and a linear head over "
-        f"{', '.join(manifest.labels)}.",
+        "## Model details",
+        "",
+        f"A prompt-injection classifier for bertguard: {manifest.base}, {manifest.pooling} pooling "
+        f"of the last hidden state, a linear head over {', '.join(manifest.labels)}. Texts are "
+        f"read in windows of {manifest.window_tokens} tokens that overlap by "
+        f"{manifest.overlap_tokens}; the worst window decides. The channel is "
+        + (
+            "carried by the segment ids."
+            if manifest.channel == "token_type_ids"
+            else "not told to the encoder, which has no segments."
+        ),
         "",
         "## Intended use",
         "",
         "Scoring text on its way to an LLM. Channel *prompt*: an attempt to override what the "
         "model was told, to break its rules or to read them out. Channel *data*: any "
-        "instruction to the model inside text that it should only read. Not a moderation of "
-        "topics, and one layer of defence among others.",
+        "instruction to the model inside text that it should only read.",
         "",
-        "## Training",
+        "Not for judging people or their opinions, not a moderation of topics, and no "
+        "replacement for least privilege: one layer of defence among others.",
+        "",
+        "## Training data",
         "",
         f"Command: `{facts.get('command') or 'not recorded'}`",
         "",
@@ -146,28 +158,42 @@ def model_card(manifest: Manifest) -> str:
         *_before(facts.get("goes_on_from")),
         "## Thresholds",
         "",
-        "| channel | flag_at | block_at | temperature | benign texts behind them |",
-        "|---|---|---|---|---|",
+        "| channel | flag_at | false positives there | block_at | false positives there "
+        "| temperature | benign texts behind them |",
+        "|---|---|---|---|---|---|---|",
     ]
     for channel, (flag_at, block_at) in manifest.thresholds.items():
         behind = manifest.calibration.get(channel)
-        count = behind.get("benign_texts") if isinstance(behind, Mapping) else "?"
-        temperature = f"{manifest.temperature[channel]:.3f}"
-        lines.append(f"| {channel} | {flag_at} | {block_at} | {temperature} | {count} |")
+        behind = behind if isinstance(behind, Mapping) else {}
+        cells = (
+            channel,
+            flag_at,
+            _interval(behind.get("flag_interval")),
+            block_at,
+            _interval(behind.get("block_interval")),
+            f"{manifest.temperature[channel]:.3f}",
+            behind.get("benign_texts", "?"),
+        )
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += [
         "",
         "flag_at lets through 99% and block_at 99.9% of the benign validation texts, where there "
-        "were enough of them to say so.",
+        "were enough of them to say so; the shares are 95% intervals.",
         "",
-        "## Validation",
+        "## Metrics",
+        "",
+        "On the validation texts, which are from sources that the training never saw where such "
+        "were named; 95% bootstrap intervals.",
         "",
         *_metrics_table(manifest.metrics.get("validation")),
         "",
-        "## Limits",
+        "## Factors and limits",
         "",
-        "Mostly English. A score is a ranking, not a certainty; texts unlike the training data "
-        "are judged worse. Evaluate on your own traffic (`guard evaluate`) and retrain "
-        "(`guard train`).",
+        "Language, length, the kind of document and odd ways of writing all move the score: "
+        "`guard evaluate` shows each apart. Mostly English was learnt. A score is a ranking, not "
+        "a certainty, and texts unlike the training data are judged worse. People who write about "
+        "security, play roles or use few words are flagged more often than others; measure on "
+        "your own traffic, set thresholds by it (`guard calibrate`), and retrain (`guard train`).",
         "",
     ]
     return "\n".join(lines)
@@ -225,11 +251,17 @@ def _metrics_table(metrics: object) -> list[str]:
     ]
     for channel, facts in metrics.items():
         if isinstance(facts, Mapping):
+            intervals = facts.get("intervals")
+            intervals = intervals if isinstance(intervals, Mapping) else {}
             cells = [
-                facts.get(name, "")
+                ""
+                if facts.get(name) is None
+                else f"{facts[name]} {_interval(intervals.get(name))}".strip()
                 for name in ("injections", "benign", "roc_auc", "recall_at_1%", "recall_at_0.1%")
             ]
-            lines.append(
-                f"| {channel} | " + " | ".join("" if c is None else str(c) for c in cells) + " |"
-            )
+            lines.append(f"| {channel} | {' | '.join(cells)} |")
     return lines
+
+
+def _interval(interval: object) -> str:
+    return f"({interval[0]}-{interval[1]})" if isinstance(interval, Sequence) else ""
