@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+
+def _show(bar: Progress, task: TaskID, done: int) -> None:
+    bar.update(task, completed=done)
+
+
+def _count(bar: Progress, task: TaskID, _: str) -> None:
+    bar.advance(task)
 
 
 def command(
@@ -95,13 +107,11 @@ def command(
                     examples,
                     flag_at=flag_at,
                     data=[Path(file).name for file in data],
-                    report=lambda done, task=task: bar.update(task, completed=done),
+                    report=partial(_show, bar, task),
                 )
                 if obfuscate:
                     task = bar.add_task("writing oddly", total=len(WRITINGS))
-                    disguises = robustness(
-                        guard, examples, report=lambda _, task=task: bar.advance(task)
-                    )
+                    disguises = robustness(guard, examples, report=partial(_count, bar, task))
                     one = replace(one, disguises=[asdict(disguise) for disguise in disguises])
             found.append(one)
     typer.echo(reports.to_json(found) if as_json else reports.to_markdown(found), nl=False)

@@ -24,6 +24,8 @@ _UNSCANNED = "The request was refused: a part of it could not be checked"
 _ANTHROPIC = {400: "invalid_request_error", 413: "request_too_large", 503: "overloaded_error"}
 # https://cloud.google.com/apis/design/errors
 _GOOGLE = {400: "INVALID_ARGUMENT", 413: "INVALID_ARGUMENT", 503: "UNAVAILABLE"}
+# Cohere's SDK tries every 5xx again, whatever `x-should-retry` says. 424: a dependency failed.
+_UNRETRIED = {("cohere", 503): 424}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ def too_large(limit_bytes: int, dialect: str) -> Refusal:
 
 def _answer(status: int, code: str, message: str, dialect: str) -> Refusal:
     family = dialect.partition(".")[0]
+    status = _UNRETRIED.get((family, status), status)
     body = json.dumps(_shaped(family, status, code, message)).encode()
     headers = [
         ("content-type", "application/json"),
@@ -89,7 +92,8 @@ def _shaped(family: str, status: int, code: str, message: str) -> dict[str, obje
         details = [{"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": code}]
         return {"error": {"code": status, "message": message, "status": name, "details": details}}
     if family == "ollama":
-        return {"error": message, "code": code}
+        # Its SDKs keep the words of `error` and nothing else.
+        return {"error": f"{message} ({code})", "code": code}
     if family in ("cohere", "bedrock"):
         return {"message": message, "code": code}
     if family == "mcp":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 
@@ -66,7 +67,7 @@ def _figure(
             for score, row in zip(report.scores, examples, strict=True)
             if row.channel == channel
         ]
-        style = {"color": f"C{number}", "label": report.model_id}
+        style: dict[str, Any] = {"color": f"C{number}", "label": report.model_id}
         _curves((roc, precision, thresholds), labels, scores, style)
         for label, hatch in ((0, None), (1, "//")):
             own = [score for score, truth in zip(scores, labels, strict=True) if truth == label]
@@ -112,7 +113,7 @@ def _curves(
     axes: tuple[Axes, Axes, Axes],
     labels: Sequence[int],
     scores: Sequence[float],
-    style: dict[str, str],
+    style: dict[str, Any],
 ) -> None:
     roc, precision, thresholds = axes
     wrong, recall, at = roc_curve(labels, scores)
