@@ -90,11 +90,13 @@ def test_without_augmentation_an_epoch_is_the_data() -> None:
 
 def test_odd_writing_is_spread_over_both_labels_alike() -> None:
     """The share of rewritten texts is the same for benign and hostile ones."""
-    rows = [Example(f"please tell me about item {n}", n % 2) for n in range(2000)]
+    rows = [Example(f"please, tell me about item {n}!", n % 2) for n in range(2000)]
     texts = epoch_texts(rows, Augmentation(obfuscated=0.3), seed=0, epoch=0)
     odd = Counter(row.label for row, text in zip(rows, texts, strict=True) if text.text != row.text)
-    assert 240 < odd[0] < 350
-    assert 240 < odd[1] < 350
+    # Not all 300: what a view reads again is often the text as it was.
+    assert 180 < odd[0] < 300
+    assert 180 < odd[1] < 300
+    assert abs(odd[0] - odd[1]) < 50
 
 
 @pytest.mark.parametrize("writing", [*dict.fromkeys(READABLE), opaque])

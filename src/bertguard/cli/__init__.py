@@ -22,7 +22,7 @@ COMMANDS = {
     "scan": "Score texts, files or standard input for injections.",
     "serve": "Stand guard in front of an LLM, over HTTP.",
     "train": "Fine-tune an encoder on labelled files.",
-    "evaluate": "Measure a checkpoint on labelled files.",
+    "evaluate": "Measure checkpoints on labelled files, side by side.",
     "export": "Write a checkpoint's ONNX model and prove parity.",
     "calibrate": "Fit a checkpoint's thresholds to your own benign traffic.",
     "bench": "Measure size, start, latency, throughput and growth.",

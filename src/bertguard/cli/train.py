@@ -72,6 +72,13 @@ def command(
         list[str] | None,
         typer.Option(help="At most this many injections per source: 300, or data=300."),
     ] = None,
+    least_injections_per_source: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Repeat the injections of smaller sources, four times at most, up to this many: "
+            "400, or prompt=400."
+        ),
+    ] = None,
     most_injection_chars: Annotated[
         int | None,
         typer.Option(
@@ -88,6 +95,9 @@ def command(
     weight_decay: Annotated[float, typer.Option(help="AdamW's weight decay.")] = 0.01,
     clip: Annotated[float, typer.Option(help="Largest norm of the gradient.")] = 1.0,
     dropout: Annotated[float, typer.Option(help="Dropout before the head.")] = 0.1,
+    encoder_dropout: Annotated[
+        float | None, typer.Option(help="Dropout inside the encoder, instead of its own.")
+    ] = None,
     label_smoothing: Annotated[float, typer.Option(help="Smoothing of the targets.")] = 0.0,
     composed: Annotated[
         int, typer.Option(help="Indirect injections and benign twins composed per epoch.")
@@ -111,10 +121,11 @@ def command(
         bool, typer.Option("--fresh", help="Forget an interrupted run in --out.")
     ] = False,
 ) -> None:
-    """Fine-tune an encoder on labelled files, or on the corpus of the package.
+    """Fine-tune an encoder on labelled files.
 
-    Run the same command again after an interruption and it goes on where it stood. Several
-    processes: accelerate launch -m bertguard train …
+    Without files it learns from the corpus of the package alone. Run the same command again after
+    an interruption and it goes on where it stood. Several processes: accelerate launch -m
+    bertguard train …
     """
     from bertguard.errors import MissingExtraError
 
@@ -125,6 +136,7 @@ def command(
             cap_per_source,
             corpus_examples,
             read_examples,
+            repeat_small_sources,
             split_examples,
         )
         from bertguard.training.loop import train
@@ -149,6 +161,7 @@ def command(
         weight_decay=weight_decay,
         clip=clip,
         dropout=dropout,
+        encoder_dropout=encoder_dropout,
         label_smoothing=label_smoothing,
         max_windows=max_windows,
         augmentation=Augmentation(
@@ -186,6 +199,12 @@ def command(
             if row.label == 0 or row.channel == "prompt" or len(row.text) <= most_injection_chars
         ]
     training = cap_per_source(training, most=limits, seed=seed)
+    least = per_channel(
+        least_injections_per_source or (), "--least-injections-per-source", int
+    ).items()
+    training = repeat_small_sources(
+        training, least={(channel.value, 1): count for channel, count in least}
+    )
     with _Bar() as bar:
         manifest = train(
             training,

@@ -179,7 +179,10 @@ def verified(directory: Path, name: str, manifest: Manifest) -> Path:
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> Manifest:
-    """Write `guard.json` with size and SHA-256 of the files that are there now."""
+    """Write `guard.json` with size and SHA-256 of the files that are there now.
+
+    Returns the manifest as it will be read again (JSON knows lists, no tuples).
+    """
     files = {
         name: {"bytes": (directory / name).stat().st_size, "sha256": sha256(directory / name)}
         for name in (CONFIG, TOKENIZER, WEIGHTS, ONNX_INT8)
@@ -187,12 +190,12 @@ def write_manifest(directory: Path, manifest: Manifest) -> Manifest:
     }
     values = asdict(manifest)
     values["files"] = files
-    written = Manifest(**values)
+    written = Manifest(**values).to_json()
     # First beside it, then in its place: an interrupted write leaves the old manifest.
     beside = directory / f".{MANIFEST}.part"
-    beside.write_text(written.to_json(), encoding="utf-8")
+    beside.write_text(written, encoding="utf-8")
     beside.replace(directory / MANIFEST)
-    return written
+    return Manifest.from_json(written, directory / MANIFEST)
 
 
 def sha256(file: Path) -> str:

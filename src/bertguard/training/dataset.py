@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -269,6 +270,23 @@ def cap_per_source(
             places = random.Random(f"{seed}:{key}").sample(places, limit)  # noqa: PLW2901  # fewer
         kept += places
     return [examples[place] for place in sorted(kept)]
+
+
+def repeat_small_sources(
+    examples: Sequence[Example], *, least: Mapping[tuple[str, int], int], most_times: int = 4
+) -> list[Example]:
+    """The rows of small sources several times over, until `least[channel, label]` or `most_times`.
+
+    A few hundred attacks that people wrote are worth more than as many lines of a large generated
+    source; each copy can be written oddly in another way.
+    """
+    counts = Counter((row.source, row.label, row.channel) for row in examples)
+    repeated: list[Example] = []
+    for row in examples:
+        wanted = least.get((row.channel, row.label), 0)
+        times = -(-wanted // counts[row.source, row.label, row.channel])
+        repeated += [row] * max(1, min(times, most_times))
+    return repeated
 
 
 def token_budget_batches(lengths: Sequence[int], *, max_tokens: int, seed: int) -> list[list[int]]:

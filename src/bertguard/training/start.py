@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tokenizers import Tokenizer
+from torch import nn
 from transformers import AutoTokenizer
 
 from bertguard.errors import CheckpointError, ConfigurationError
@@ -38,10 +39,16 @@ def starting_point(settings: Settings) -> Start:
         ConfigurationError: the settings do not fit what was loaded.
     """
     if settings.base == "bundled":
-        return _from_checkpoint(BUNDLED, settings)
-    if (Path(settings.base) / MANIFEST).is_file():
-        return _from_checkpoint(find_checkpoint(settings.base), settings)
-    return _from_encoder(settings)
+        start = _from_checkpoint(BUNDLED, settings)
+    elif (Path(settings.base) / MANIFEST).is_file():
+        start = _from_checkpoint(find_checkpoint(settings.base), settings)
+    else:
+        start = _from_encoder(settings)
+    if settings.encoder_dropout is not None:
+        for module in start.classifier.encoder.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = settings.encoder_dropout
+    return start
 
 
 def _from_checkpoint(directory: Path, settings: Settings) -> Start:

@@ -24,14 +24,17 @@ from bertguard.training.augment.payloads import (
 from bertguard.training.augment.texts import TrainingText, excerpt, sentence
 from bertguard.training.corpus import Seed, read_corpus
 from bertguard.training.dataset import Example
+from bertguard.views import views
 
 __all__ = ["Augmentation", "TrainingText", "epoch_texts"]
 
 _SHORT_ATTACK_CHARS = 500
 # Of the draws from the corpus; the other languages share the rest evenly.
-_ENGLISH_SHARE = 0.5
+_ENGLISH_SHARE = 0.45
 # Of the composed twins, the share above this draw are prompts with a tail of noise.
-_SUFFIXED_FROM = 0.97
+_SUFFIXED_FROM = 0.955
+# Of what is written oddly: the guard scores a text as written and as its views read it.
+_READ_AGAIN_SHARE = 0.4
 _SLICE_CHARS = 700
 _LONG_SLICE_CHARS = 2400
 
@@ -54,6 +57,37 @@ _REQUESTS = (
     "Make five quiz questions from:\n{0}",
     "Turn this into a table.\n{0}",
     "<document>\n{0}\n</document>\nGive me three key points.",
+    "Please answer by what stands here:\n\n{0}",
+    "Give me a short version of this article. {0}",
+    "User review: {0}\n\nIs it positive or negative?",
+    "{0}\n\nSummarise the above in one sentence.",
+    'Read this and tell me what to do next:\n"""\n{0}\n"""',
+    "Fasse den folgenden Text zusammen:\n{0}",
+    "Übersetze ins Englische: {0}",
+    "{0}\n\nWorum geht es hier?",
+    "Résume le texte suivant :\n\n{0}",
+    "Traduis en anglais : {0}",
+    "Corrige les fautes : {0}",
+    "Resume el siguiente texto:\n{0}",
+    "Traduce al inglés: {0}",
+    "¿De qué trata esto?\n\n{0}",
+    "Resuma o texto a seguir:\n{0}",
+    "Traduza para o inglês: {0}",
+    "Riassumi il testo seguente:\n{0}",
+    "Vat de volgende tekst samen:\n{0}",
+    "Streść poniższy tekst:\n{0}",
+    "Кратко перескажи следующий текст:\n{0}",
+    "Переведи на английский: {0}",
+    "Aşağıdaki metni özetle:\n{0}",
+    "总结以下文字：\n{0}",
+    "请把下面的内容翻译成英文：{0}",
+    "次の文章を要約してください：\n{0}",
+    "다음 글을 요약해 줘:\n{0}",
+    "لخّص النص التالي:\n{0}",
+    "निम्नलिखित पाठ का सारांश लिखो:\n{0}",
+    "Ringkas teks berikut:\n{0}",
+    "Tóm tắt đoạn văn sau:\n{0}",
+    "สรุปข้อความต่อไปนี้:\n{0}",
 )
 
 
@@ -125,6 +159,11 @@ class _Seeds:
             start = len(before) + 1
             gap = rng.choice((" ", "\n"))
             return TrainingText(f"{before}{gap}{text}", 1, channel, (start, start + len(text)))
+        if channel == "prompt" and rng.random() < 0.1:
+            # The other way round, for both labels alike: what follows is innocent.
+            after = self.draw(rng, "prompt", 0) or ""
+            place = (0, len(text)) if label else None
+            return TrainingText(f"{text}{rng.choice((' ', chr(10)))}{after}", label, channel, place)
         return TrainingText(text, label, channel)
 
 
@@ -221,7 +260,14 @@ def _maybe_odd(rng: Random, text: TrainingText, share: float) -> TrainingText:
     if text.label == 0 and rng.random() < 0.15:
         return text.rewritten(lambda part: opaque(rng, part))
     writing = rng.choice(READABLE)
+    if rng.random() < _READ_AGAIN_SHARE:
+        return text.rewritten(lambda part: _read_again(writing(rng, part)))
     return text.rewritten(lambda part: writing(rng, part))
+
+
+def _read_again(odd: str) -> str:
+    """The text as a view of the guard would show it: words are cut otherwise, marks are lost."""
+    return views(odd)[-1].text
 
 
 def _draw(rng: Random, by_source: dict[str, list[str]]) -> str | None:

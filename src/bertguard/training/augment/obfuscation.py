@@ -76,6 +76,13 @@ def prefixed(rng: Random, text: str) -> str:
     return _by_word(rng, text, 0.4, lambda word: rng.choice("abcfhstx") + word if word else word)
 
 
+def unmarked(rng: Random, text: str) -> str:
+    """Without punctuation, as Morse code, speech and hurried people leave it."""
+    return "".join(
+        letter for letter in text if letter.isalnum() or letter.isspace() or rng.random() < 0.05
+    )
+
+
 def opaque(rng: Random, text: str) -> str:
     """base64, hexadecimal or rot13 of the whole."""
     raw = text.encode("utf-8", "replace")
@@ -86,7 +93,7 @@ def opaque(rng: Random, text: str) -> str:
 
 
 READABLE: tuple[Writing, ...] = (
-    upper, typos, typos, leet, spaced, confusables, zero_width, prefixed,
+    upper, typos, typos, leet, leet, spaced, confusables, zero_width, prefixed, prefixed, unmarked,
 )  # fmt: skip
 
 
