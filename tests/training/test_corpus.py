@@ -71,7 +71,8 @@ def test_an_epoch_takes_as_many_as_asked_for() -> None:
     for text in texts:
         if text.payload is not None:
             start, end = text.payload
-            assert 0 < start < end == len(text.text)
+            # An attack after or before innocent words.
+            assert 0 < start < end == len(text.text) or 0 == start < end < len(text.text)
     joined = "\n".join(text.text for text in texts)
     assert all(word in joined for word in ("system", "忽略", "прав", "Regeln", "règle"))
 
