@@ -78,12 +78,19 @@ def test_an_epoch_takes_as_many_as_asked_for() -> None:
 
 
 def test_the_corpus_alone_is_data_to_train_on() -> None:
-    """Every seed once, in one wording, with its language as the source."""
-    rows = corpus_examples(seed=0)
-    assert len(rows) == len(read_corpus()) >= 2000
-    assert rows == corpus_examples(seed=0)
-    assert {row.channel for row in rows} == {"prompt", "data"}
-    assert "corpus.hi" in {row.source for row in rows}
+    """Tens of thousands of texts, none twice, each family of wordings on one side."""
+    training, validation = corpus_examples(seed=0)
+    assert (training, validation) == corpus_examples(seed=0)
+    assert len(training) > 20_000
+    assert len(validation) > 500
+    for rows in (training, validation):
+        assert {(row.channel, row.label) for row in rows} == {
+            ("prompt", 0), ("prompt", 1), ("data", 0), ("data", 1),
+        }  # fmt: skip
+        assert "corpus.hi" in {row.source for row in rows}
+    texts = Counter((row.text, row.channel) for row in training)
+    assert max(texts.values()) == 1
+    assert not texts.keys() & {(row.text, row.channel) for row in validation}
 
 
 def test_no_seed_is_a_text_of_the_public_evaluation_sets() -> None:

@@ -183,10 +183,13 @@ def command(
         for channel, most in per_channel(options or (), option, int).items()
     }
     condition = Where.parse(where) if where else None
-    training = read_examples(data, where=condition) if data else corpus_examples(seed)
+    if data:
+        training = read_examples(data, where=condition)
+    else:
+        training, held_out = corpus_examples(seed, validation_share=validation_share)
     if validation:
         held_out = read_examples(validation, where=condition)
-    else:
+    elif data:
         training, held_out = split_examples(
             training,
             validation_share=validation_share,

@@ -84,13 +84,25 @@ def read_examples(places: Sequence[str], *, where: Where | None = None) -> list[
     return examples
 
 
-def corpus_examples(seed: int) -> list[Example]:
-    """Every seed of the corpus of the package, in one wording; its language is the source."""
+def corpus_examples(
+    seed: int, *, wordings: int = 6, validation_share: float = 0.1
+) -> tuple[list[Example], list[Example]]:
+    """(training, validation) from the corpus of the package; the language is the source.
+
+    A seed is a family of texts: `wordings` draws of each are trained on, copies left out, and one
+    is validated on. A family stays on one side whole.
+    """
     rng = random.Random(f"corpus:{seed}")
-    return [
-        Example(line.spoken(rng), line.label, line.channel, f"corpus.{line.language}", "Apache-2.0")
-        for line in read_corpus()
-    ]
+    training: list[Example] = []
+    validation: list[Example] = []
+    for line in read_corpus():
+        held_out = _share(line.text) < validation_share
+        texts = dict.fromkeys(line.spoken(rng) for _ in range(1 if held_out else wordings))
+        (validation if held_out else training).extend(
+            Example(text, line.label, line.channel, f"corpus.{line.language}", "Apache-2.0")
+            for text in texts
+        )
+    return training, validation
 
 
 def _rows(place: str) -> Iterator[tuple[int, Mapping[str, object]]]:
