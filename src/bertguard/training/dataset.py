@@ -95,13 +95,16 @@ def corpus_examples(
     rng = random.Random(f"corpus:{seed}")
     training: list[Example] = []
     validation: list[Example] = []
+    known: set[tuple[str, str]] = set()  # two families may meet in one wording
     for line in read_corpus():
         held_out = _share(line.text) < validation_share
-        texts = dict.fromkeys(line.spoken(rng) for _ in range(1 if held_out else wordings))
-        (validation if held_out else training).extend(
-            Example(text, line.label, line.channel, f"corpus.{line.language}", "Apache-2.0")
-            for text in texts
-        )
+        for _ in range(1 if held_out else wordings):
+            text = line.spoken(rng)
+            if (text, line.channel) not in known:
+                known.add((text, line.channel))
+                (validation if held_out else training).append(
+                    Example(text, line.label, line.channel, f"corpus.{line.language}", "Apache-2.0")
+                )
     return training, validation
 
 
