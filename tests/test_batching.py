@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
@@ -171,6 +172,41 @@ def test_a_long_check_is_spread_over_the_workers(make: Callable[..., MicroBatche
         return [0.5] * len(batch)
 
     assert len(submit(make(score, workers=2, max_batch_tokens=1), range(8)).result(timeout=10)) == 8
+
+
+def test_long_checks_leave_a_worker_free_while_short_ones_come(
+    make: Callable[..., MicroBatcher[str]],
+) -> None:
+    """After a short answer a document keeps one of two workers, until a second has passed."""
+    running, most = 0, 0
+    lock = threading.Lock()
+
+    def score(batch: Sequence[Window]) -> Sequence[float]:
+        nonlocal running, most
+        long = batch[0].ids[0] < 5000
+        with lock:
+            running += long
+            most = max(most, running)
+        time.sleep(0.002)
+        with lock:
+            running -= long
+        return [0.5] * len(batch)
+
+    batcher = make(score, workers=2, max_batch_tokens=1)
+    alone = submit(batcher, range(20), length=512)
+    assert len(alone.result(timeout=10)) == 20
+    assert most == 2  # nobody else is there
+    document = submit(batcher, range(1000), length=512)
+    submit(batcher, [5000]).result(timeout=10)
+    time.sleep(0.05)
+    most = 0
+    for _ in range(20):
+        submit(batcher, [5000]).result(timeout=10)
+    assert most <= 1
+    document.cancel()
+    last = submit(batcher, range(1000), length=512)
+    assert len(last.result(timeout=30)) == 1000
+    assert most == 2  # the short ones have stopped coming
 
 
 def test_windows_are_made_on_demand_and_never_by_the_caller(

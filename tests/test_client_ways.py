@@ -148,6 +148,19 @@ async def test_proxies_and_mounts_are_no_way_around(
     assert [received.path for received in seen.received] == [target]
 
 
+async def test_each_address_may_have_a_policy_of_its_own(guard: Guard) -> None:
+    """By the client's own mounts: a guarded transport for each, over one model."""
+    upstream = httpx.MockTransport(lambda request: httpx.Response(200))
+    shadow = guard.with_policy(Policy(mode="shadow"))
+    mounts = {"all://trial.test": GuardTransport(shadow, upstream)}
+    async with httpx.AsyncClient(
+        transport=GuardTransport(guard, upstream), mounts=mounts
+    ) as client:
+        for host, status in (("trial.test", 200), ("other.test", 400)):
+            answer = await client.post(f"https://{host}{CHAT}", json=chat(ATTACK))
+            assert answer.status_code == status
+
+
 async def test_an_existing_client_is_guarded_in_place(
     face: Face, guard: Guard, llm: FakeLLM, url: str
 ) -> None:

@@ -13,9 +13,9 @@ from bertguard.edge import (
     log_failure,
     not_judged,
     nothing_to_read,
-    roles,
 )
 from bertguard.errors import ConfigurationError
+from bertguard.policy import roles
 from support import ATTACK, KeywordScorer
 
 

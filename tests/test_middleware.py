@@ -295,11 +295,14 @@ async def test_a_body_over_the_cap_is_not_read_on(guard: Guard) -> None:
     assert len(app.scopes) == 1
 
 
-async def test_shadow_mode_forwards_a_body_over_the_cap_whole(shadow: Guard) -> None:
-    """A trial must not break uploads: what was read is replayed, the rest follows unread."""
+@pytest.mark.parametrize("cuts", [(100, 150), (100,), ()])
+async def test_shadow_mode_forwards_a_body_over_the_cap_whole(
+    shadow: Guard, cuts: tuple[int, ...]
+) -> None:
+    """A trial must not break uploads: what was read is replayed, the rest, if any, follows."""
     app = Notes()
     body = chat(BENIGN * 10)
-    chunks = [body[:100], body[100:150], body[150:]]
+    chunks = [body[start:end] for start, end in pairwise((0, *cuts, len(body)))]
     guarded = GuardMiddleware(app, shadow, max_body_bytes=120)
     result = await exchange(guarded, http_scope(), chunks)
     assert result.status == 200

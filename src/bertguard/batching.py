@@ -2,9 +2,9 @@
 
 There is no wait knob, no polling and no idle task. A worker thread that becomes free takes the
 checks that have had the least service so far, so a short prompt never stands behind a long
-document, and a long document is cut over many batches and several workers. A check is a lazy
-iterator of windows: reading the body, the views and the tokenization happen in the worker as well,
-piece by piece, and never on an event loop.
+document, and a long document is cut over many batches and several workers (all but one, while
+short ones keep coming). A check is a lazy iterator of windows: reading the body, the views and the
+tokenization happen in the worker as well, piece by piece, and never on an event loop.
 
 Source: least-attained-service scheduling, Nuyens and Wierman, "The Foreground-Background queue",
 Performance Evaluation 65 (2008); batches bounded by padded tokens as in
@@ -34,6 +34,11 @@ Key = TypeVar("Key")
 _MAX_PADDED_SHARE = 1.25
 # How many waiting checks are looked at for one batch: bounds the work of forming it.
 _MAX_CHECKS_PER_BATCH = 64
+# A check that has had this much service is long. While others come and go, long checks leave one
+# worker free: a short one then waits for no window of a document.
+_LONG_TOKENS = 2048
+# Others come and go where one was answered within this time.
+_RECENT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class _Batch(Generic[Key]):
         self.items: list[tuple[_Check[Key], Key, Window]] = []
         self.longest = 0
         self.tokens = 0
+        self.long = False
 
     def takes(self, window: Window) -> bool:
         if not self.items:
@@ -89,14 +95,21 @@ class _Queue(Generic[Key]):
     forgotten batcher can be collected and its threads end."""
 
     def __init__(
-        self, score: Callable[[Sequence[Window]], Sequence[float]], max_batch_tokens: int
+        self,
+        score: Callable[[Sequence[Window]], Sequence[float]],
+        max_batch_tokens: int,
+        workers: int,
     ) -> None:
         self.score = score
         self.max_batch_tokens = max_batch_tokens
+        self.workers_for_long = max(1, workers - 1)
+        self.long_in_flight = 0
+        self.short_until = -math.inf
         self.changed = threading.Condition()
         self.heap: list[tuple[int, int, _Check[Key]]] = []
         self.arrivals = itertools.count()
         self.waiting_cost = 0
+        self.idle_workers = 0
         self.closed = False
 
     # -- callers ---------------------------------------------------------------------------
@@ -129,22 +142,38 @@ class _Queue(Generic[Key]):
     def work(self) -> None:
         while True:
             with self.changed:
-                while not self.heap and not self.closed:
-                    self.changed.wait()
+                while not self.closed and not self.has_work():
+                    self.idle_workers += 1
+                    self.changed.wait(self.short_until - time.monotonic() if self.heap else None)
+                    self.idle_workers -= 1
                 if self.closed:
                     return
             batch = self.form_batch()
             if batch.items:
                 self.run_batch(batch)
+                with self.changed:
+                    self.long_in_flight -= batch.long
             del batch  # an idle worker must not keep a text, or a forgotten guard, alive
+
+    def has_work(self) -> bool:
+        """Whether this worker may take what has had the least service so far."""
+        return bool(self.heap) and (
+            self.heap[0][0] < _LONG_TOKENS
+            or self.long_in_flight < self.workers_for_long
+            or time.monotonic() >= self.short_until
+        )
 
     def form_batch(self) -> _Batch[Key]:
         batch: _Batch[Key] = _Batch(self.max_batch_tokens)
         looked_at: list[_Check[Key]] = []
         for _ in range(_MAX_CHECKS_PER_BATCH):
             with self.changed:
-                if not self.heap or batch.longest * len(batch.items) >= self.max_batch_tokens:
+                if batch.longest * len(batch.items) >= self.max_batch_tokens:
                     break
+                if not self.has_work():
+                    break
+                if batch.items and self.idle_workers:
+                    break  # a worker with nothing to do is sooner than a place in this batch
                 check = heapq.heappop(self.heap)[2]
             # Outside the lock: producing windows reads bodies and tokenizes.
             if self.take_from(check, batch):
@@ -190,6 +219,9 @@ class _Queue(Generic[Key]):
             batch.add(check, key, window)
             check.next = None
             with self.changed:
+                if check.served_tokens >= _LONG_TOKENS and not batch.long:
+                    batch.long = True
+                    self.long_in_flight += 1
                 check.in_flight += 1
                 check.served_tokens += len(window.ids)
 
@@ -220,6 +252,8 @@ class _Queue(Generic[Key]):
                 check.in_flight -= 1
                 check.scored.append(Scored(key, window.start, window.end, float(scores[place])))
                 if check.exhausted and check.in_flight == 0:
+                    if check.served_tokens < _LONG_TOKENS:
+                        self.short_until = time.monotonic() + _RECENT_SECONDS
                     self.settle(check)
 
 
@@ -275,7 +309,7 @@ class MicroBatcher(Generic[Key]):
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._queue: _Queue[Key] = _Queue(self._score, self._max_batch_tokens)
+        self._queue: _Queue[Key] = _Queue(self._score, self._max_batch_tokens, self._workers)
         self._threads: list[threading.Thread] = []
         self._stop = weakref.finalize(self, _stop, self._queue, self._threads, self._pid)
 

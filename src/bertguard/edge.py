@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterable
 
 from bertguard.errors import ConfigurationError
 from bertguard.guard import Guard
-from bertguard.segments import Role
 from bertguard.verdict import Action, Verdict
 from bertguard.wire.request import dialect_of
 from bertguard.wire.vocabulary import IDENTIFIER_CHARS, SHORT_CHARS
@@ -44,21 +42,6 @@ def checked_cap(max_body_bytes: int) -> int:
             f"max_body_bytes={max_body_bytes} refuses every body; use a number of bytes above 0"
         )
     return max_body_bytes
-
-
-def roles(names: Iterable[Role | str]) -> frozenset[Role]:
-    """Roles by name or member.
-
-    Raises:
-        ConfigurationError: a name that is no role, or one name instead of several.
-    """
-    if isinstance(names, str):
-        raise ConfigurationError(f"trusted_roles={names!r} is one string; use a list of roles")
-    try:
-        return frozenset(Role(name) for name in names)
-    except ValueError as error:
-        known = ", ".join(role.value for role in Role)
-        raise ConfigurationError(f"trusted_roles: {error}; the roles are {known}") from None
 
 
 def nothing_to_read(path: str, query: str, body: bytes) -> bool:

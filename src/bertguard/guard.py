@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from os import PathLike
@@ -123,6 +124,21 @@ class Guard:
             max_waiting_chars=max_waiting_chars,
             remembered_texts=remembered_texts,
         )
+
+    def with_policy(self, policy: Policy) -> Self:
+        """The same model, workers and bounds under another policy, e.g. for one route.
+
+        Closing either closes both.
+        """
+        twin = copy.copy(self)
+        twin.policy = policy
+        twin._thresholds = {
+            channel: policy.thresholds_for(channel, self.scorer.thresholds) for channel in Channel
+        }
+        if twin._thresholds != self._thresholds:
+            # What is remembered of a text are the places at or over `flag_at`.
+            twin.memory = Memory(self.memory.entries)
+        return twin
 
     @property
     def model_id(self) -> str:

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from bertguard.errors import ConfigurationError
-from bertguard.segments import Channel, Role
+from bertguard.segments import Channel, Role, Segment
 from bertguard.verdict import Action
 
 Mode = Literal["enforce", "shadow"]
+
+
+def roles(names: Iterable[Role | str]) -> frozenset[Role]:
+    """Roles by name or member.
+
+    Raises:
+        ConfigurationError: a name that is no role, or one name instead of several.
+    """
+    if isinstance(names, str):
+        raise ConfigurationError(f"trusted_roles={names!r} is one string; use a list of roles")
+    try:
+        return frozenset(Role(name) for name in names)
+    except ValueError as error:
+        known = ", ".join(role.value for role in Role)
+        raise ConfigurationError(f"trusted_roles: {error}; the roles are {known}") from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +66,22 @@ class Policy:
         on_unscanned: the action when a text could not be scored (queue full, deadline, model
             error, too many windows, content that is no text). The default refuses.
             A body that cannot be *read* is refused whatever this says.
-        trusted_roles: roles whose texts are not scored. None leaves the choice to the edge: the
-            middleware trusts nobody (the caller wrote every turn), the client wrapper trusts
-            system, developer and assistant (the application and the LLM wrote those).
+        trusted_roles: roles whose texts are not scored. None leaves the choice to the edge. The
+            middleware trusts nobody: the caller wrote every turn and chose the path. The client
+            wrapper trusts `system`, `developer` and `assistant` (the application and the LLM wrote
+            those), `definition` (of tools) and `embedding` (the input of embeddings and
+            moderations endpoints, which nobody follows; the verdict notes it). A text is an
+            `embedding` only at the plain path of such an endpoint, and nothing but its input.
+        channels: how texts of a role are read, where that is not as the dialect says (tool results
+            and documents as data, everything else as a prompt): `{"user": "data"}` for an
+            application whose users paste what the model must only read.
     """
 
     thresholds: Mapping[Channel, Thresholds] | None = None
     mode: Mode = "enforce"
     on_unscanned: Literal["block", "flag", "allow"] | Action = Action.BLOCK
-    trusted_roles: frozenset[Role] | None = None
+    trusted_roles: Collection[Role | str] | None = None
+    channels: Mapping[Role, Channel] | None = None
 
     def __post_init__(self) -> None:
         if self.mode not in ("enforce", "shadow"):
@@ -78,6 +100,16 @@ class Policy:
                     f'thresholds: {error}; channels are "prompt" and "data"'
                 ) from None
             object.__setattr__(self, "thresholds", given)
+        if self.trusted_roles is not None:
+            object.__setattr__(self, "trusted_roles", roles(self.trusted_roles))
+        if self.channels is not None:
+            try:
+                read_as = {Role(role): Channel(name) for role, name in self.channels.items()}
+            except ValueError as error:
+                raise ConfigurationError(
+                    f'channels: {error}; map roles to "prompt" or "data"'
+                ) from None
+            object.__setattr__(self, "channels", read_as)
 
     @property
     def unscanned_action(self) -> Action:
@@ -92,3 +124,24 @@ class Policy:
             return self.thresholds[channel]
         flag_at, block_at = defaults[channel.value]
         return Thresholds(flag_at, block_at)
+
+    def scored(
+        self, segments: Sequence[Segment], trusted: Collection[Role | str]
+    ) -> tuple[list[Segment], list[str]]:
+        """The segments to score, each in its channel, and notes about what is left out.
+
+        `trusted` is what the edge says; it counts where the policy names no roles of its own.
+        """
+        trusted = trusted if self.trusted_roles is None else self.trusted_roles
+        channels = self.channels or {}
+        chosen: list[Segment] = []
+        notes: dict[str, None] = {}
+        for segment in segments:
+            if segment.role not in trusted:
+                channel = channels.get(segment.role, segment.channel)
+                same = channel is segment.channel
+                chosen.append(segment if same else replace(segment, channel=channel))
+            elif segment.role is Role.EMBEDDING:
+                # One note for a whole list of inputs.
+                notes[f"unscored_embedding at {'/'.join(segment.pointer.split('/')[:2])}"] = None
+        return chosen, list(notes)

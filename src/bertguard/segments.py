@@ -7,13 +7,19 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """Who wrote a text, in the words of the chat formats."""
+    """Who wrote a text, in the words of the chat formats.
+
+    Two are no speakers: `definition` is what the application says about its tools, `embedding` a
+    text that an embeddings or moderations endpoint turns into numbers, and nobody follows.
+    """
 
     SYSTEM = "system"
     DEVELOPER = "developer"
     USER = "user"
     ASSISTANT = "assistant"
     TOOL = "tool"
+    DEFINITION = "definition"
+    EMBEDDING = "embedding"
     UNKNOWN = "unknown"
 
 

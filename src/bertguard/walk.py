@@ -63,8 +63,7 @@ class Walk:
     ) -> None:
         self._guard = guard
         self._source = source
-        own = guard.policy.trusted_roles
-        self._trusted = frozenset(trusted_roles if own is None else own)
+        self._trusted = frozenset(trusted_roles)
         # Until the body is read, its path is all that is known of the format of a refusal.
         self.dialect = dialect_of(source.path) if isinstance(source, Body) else source.dialect
         self.segments: list[Segment] = []
@@ -89,7 +88,8 @@ class Walk:
         self.dialect = reading.dialect
         self.unscanned += reading.unscanned
         self.notes += reading.notes
-        self.segments = [s for s in reading.segments if s.role not in self._trusted]
+        self.segments, left_out = self._guard.policy.scored(reading.segments, self._trusted)
+        self.notes += left_out
         self.total_chars = sum(len(segment.text) for segment in self.segments)
         left = self._guard.max_windows
         for number, segment in enumerate(self.segments):

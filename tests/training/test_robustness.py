@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bertguard import Guard
+from bertguard import Channel, Guard, Policy, Thresholds
 from bertguard.training.dataset import Example
 from bertguard.training.evaluation import evaluate
 from bertguard.training.evaluation.report import to_markdown
@@ -33,6 +33,22 @@ def test_every_writing_is_read(disguises: dict[str, Disguise], writing: str) -> 
     assert row.flagged == 0.0
     if writing not in MISSPELT:
         assert row.caught == 1.0
+
+
+def test_attacks_are_of_both_channels_and_of_all_sources() -> None:
+    """One of each source in turn; data by its own threshold; too long a text is left out."""
+    rows = [Example(f"{ATTACK} number {n}", 1, "prompt", "large") for n in range(40)]
+    rows += [Example(f"{ATTACK} page {n}", 1, "data", "small") for n in range(4)]
+    rows += [Example(f"{ATTACK} {'long ' * 500}", 1, "data", "long")]
+    rows += [Example(f"{BENIGN} page {n}", 0, "data", "pages") for n in range(4)]
+    policy = Policy(thresholds={Channel.DATA: Thresholds(0.995, 1.0)})
+    with Guard(KeywordScorer()) as guard:
+        both = robustness(guard, rows, texts=8)[0]
+        whole = robustness(guard, rows)[0]
+    with Guard(KeywordScorer(), policy=policy) as guard:
+        prompts_alone = robustness(guard, rows)[0]
+    assert (both.attacks, both.benign, both.flagged) == (8, 0, None)
+    assert (whole.attacks, prompts_alone.attacks) == (44, 40)
 
 
 def test_the_report_shows_them() -> None:

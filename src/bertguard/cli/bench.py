@@ -2,76 +2,92 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-PARTS = ("size", "start", "latency", "throughput", "growth")
+_PARTS = (
+    "size, start, memory, latency, profile, throughput, load, loop, growth, chat; all of these by "
+    "default. With torch also device and training."
+)
 
 
 def command(
-    parts: Annotated[
-        list[str] | None, typer.Argument(help="Some of: " + ", ".join(PARTS) + "; all by default.")
-    ] = None,
+    parts: Annotated[list[str] | None, typer.Argument(help=f"Some of: {_PARTS}")] = None,
     *,
     checkpoint: Annotated[
         str | None, typer.Option(help="A checkpoint directory; the bundled one by default.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     rounds: Annotated[int, typer.Option(help="Repetitions; medians are shown.")] = 30,
-    seconds: Annotated[float, typer.Option(help="Of each measurement of throughput.")] = 10.0,
+    seconds: Annotated[float, typer.Option(help="Of each measurement that has a duration.")] = 10.0,
     longest: Annotated[int, typer.Option(help="Longest text of growth, in characters.")] = 100_000,
+    requests: Annotated[int, typer.Option(help="Answered while memory is watched.")] = 3_000,
+    steps: Annotated[int, typer.Option(help="Steps of training.")] = 8,
+    peers: Annotated[
+        bool, typer.Option("--peers", help="Latency beside other guards' architectures.")
+    ] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw the ratios: a .png, .svg or .pdf file.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not tables.")] = False,
 ) -> None:
     """Measure size, start, latency, throughput and growth.
 
-    Each figure stands beside its yardstick from the same run; on a shared machine read the
-    ratios.
+    Also memory, load, the event loop, a resent chat, and where the time goes. Each figure stands
+    beside its yardstick from the same run; on a shared machine read the ratios.
     """
     import json
 
-    from bertguard.bench import speed, start
-    from bertguard.guard import Guard
+    from bertguard.bench.parts import DEFAULT, Options, measure
 
-    wanted = tuple(parts or PARTS)
-    if unknown := [part for part in wanted if part not in PARTS]:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(PARTS)}")
-    results: dict[str, object] = {}
-    if "size" in wanted:
-        results["size"] = start.measure_size()
-    if "start" in wanted:
-        results["start"] = start.measure_start(min(rounds, 5))
-    if {"latency", "throughput", "growth"} & set(wanted):
-        # Nothing may be remembered: the same texts are asked again and again.
-        with Guard.load(
-            checkpoint,
-            device=device,
-            remembered_texts=0,
-            timeout_seconds=3600.0,
-            max_windows=1_000_000,
-        ) as guard:
-            results["model"] = guard.model_id
-            if "latency" in wanted:
-                results["latency"] = speed.measure_latency(guard, rounds)
-            if "throughput" in wanted:
-                results["throughput"] = speed.measure_throughput(guard, seconds)
-            if "growth" in wanted:
-                results["growth"] = speed.measure_growth(guard, longest)
+    options = Options(
+        checkpoint=checkpoint,
+        device=device,
+        rounds=rounds,
+        seconds=seconds,
+        longest=longest,
+        requests=requests,
+        steps=steps,
+        peers=peers,
+    )
+    results = measure(tuple(parts or DEFAULT), options)
+    if plot is not None:
+        from bertguard.bench.plot import plot as draw
+
+        draw(results, plot)
     typer.echo(json.dumps(results, indent=2) if as_json else _tables(results))
 
 
-def _tables(results: dict[str, object]) -> str:
+def _tables(results: dict[str, str | dict[str, object] | list[dict[str, object]]]) -> str:
     lines: list[str] = []
     for name, result in results.items():
-        lines.append(f"{name}: {result}" if isinstance(result, str) else f"{name}")
+        if isinstance(result, str):
+            lines.append(f"{name}: {result}")
+            continue
+        lines.append(name)
         if isinstance(result, dict):
             lines += [f"  {key:<24} {_number(value)}" for key, value in result.items()]
-            if name == "size":
-                lines.append(f"  {'together (MB)':<24} {_number(sum(result.values()))}")
-        elif isinstance(result, list):
-            lines.append("  " + "".join(f"{column:>14}" for column in result[0]))
-            lines += ["  " + "".join(f"{_number(v):>14}" for v in row.values()) for row in result]
+        elif result:
+            lines += _table(result)
     return "\n".join(lines)
+
+
+def _table(rows: list[dict[str, object]]) -> list[str]:
+    """Words to the left, numbers to the right."""
+    columns = list(rows[0])
+    cells = [columns, *([_number(row.get(column, "")) for column in columns] for row in rows)]
+    widths = [max(len(line[place]) for line in cells) for place in range(len(columns))]
+    words = [isinstance(rows[0][column], str) and bool(rows[0][column]) for column in columns]
+    return [
+        "  "
+        + "  ".join(
+            f"{cell:<{width}}" if left else f"{cell:>{width}}"
+            for cell, width, left in zip(line, widths, words, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
 
 
 def _number(value: object) -> str:

@@ -18,9 +18,9 @@ from bertguard.edge import (
     log_failure,
     not_judged,
     nothing_to_read,
-    roles,
 )
 from bertguard.guard import Guard
+from bertguard.policy import roles
 from bertguard.segments import Role
 from bertguard.verdict import Verdict
 from bertguard.wire.refusal import refuse, too_large
@@ -29,9 +29,13 @@ from bertguard.wire.refusal import refuse, too_large
 # application composed the body itself, so the cap guards against accidents, not against a crowd.
 DEFAULT_MAX_BODY_BYTES = 32 * 1024 * 1024
 
-# In a client the application wrote the instructions and the LLM wrote the earlier turns. What came
-# from elsewhere, user turns and tool results, is what gets scored.
-DEFAULT_TRUSTED_ROLES = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.ASSISTANT})
+# In a client the application wrote the instructions and defined the tools, the LLM wrote the
+# earlier turns, and the application chose to have texts embedded, which nobody follows: a document
+# is scored when it comes back as one. What came from elsewhere, user turns and tool results, is
+# what gets scored.
+DEFAULT_TRUSTED_ROLES = frozenset(
+    {Role.SYSTEM, Role.DEVELOPER, Role.ASSISTANT, Role.DEFINITION, Role.EMBEDDING}
+)
 
 _logger = logging.getLogger("bertguard.client")
 

@@ -9,6 +9,7 @@ application with the very bytes that were scored. Responses are passed on as the
     http         bodies in, refusals and report headers out
     websocket    a handshake and its messages
     exemptions   the path as the router sees it, and the ones that are not read
+    policies     the routes with a policy of their own
 """
 
 from bertguard.middleware.asgi import DEFAULT_MAX_BODY_BYTES, GuardMiddleware

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bertguard.edge import NOTHING_TO_READ, TOO_LARGE, checked_cap, nothing_to_read
@@ -19,6 +19,7 @@ from bertguard.middleware.http import (
 )
 from bertguard.middleware.judging import Judge
 from bertguard.middleware.websocket import GuardedSocket
+from bertguard.policy import Policy
 from bertguard.segments import Role
 from bertguard.verdict import Verdict
 from bertguard.wire.refusal import refuse, too_large
@@ -62,6 +63,10 @@ class GuardMiddleware:
             spelling is never exempt.
         trusted_roles: roles whose texts are not scored. The default trusts nobody: the caller
             wrote every turn. `Policy.trusted_roles` overrides it.
+        routes: policies of single routes in place of the guard's own, written like `exempt`:
+            `{"/v1/embeddings": Policy(trusted_roles=["embedding"])}`. They are compared in the
+            same way; a path in any but its plain spelling has to satisfy the guard's own policy
+            and that of every route that it could mean.
         websocket: False exempts every WebSocket connection.
         report_headers: False keeps verdicts out of response headers, where a stranger could use
             the score to find his way around.
@@ -78,6 +83,7 @@ class GuardMiddleware:
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         exempt: Sequence[str] = (),
         trusted_roles: Collection[Role | str] = (),
+        routes: Mapping[str, Policy] | None = None,
         websocket: bool = True,
         report_headers: bool = True,
     ) -> None:
@@ -85,7 +91,7 @@ class GuardMiddleware:
         self.max_body_bytes = checked_cap(max_body_bytes)
         self.websocket = websocket
         self.report_headers = report_headers
-        self._judge = Judge(guard, trusted_roles)
+        self._judge = Judge(guard, trusted_roles, routes or {})
         self._exempt = Exemptions(exempt)
 
     @property
@@ -109,19 +115,20 @@ class GuardMiddleware:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            body, complete = await read_body(receive, self.max_body_bytes)
+            body, more = await read_body(receive, self.max_body_bytes)
         except ClientLeftError:
             return
-        replay = Replay(body, receive, complete=complete)
+        replay = Replay(body, receive, complete=not more)
+        over = len(body) > self.max_body_bytes
         try:
-            verdict = await self._verdict(scope, body, replay) if complete else self._over(scope)
+            verdict = self._over(scope) if over else await self._verdict(scope, body, replay)
             if verdict is None:  # the client has left: there is nobody to answer
                 return
             if verdict.blocked:
-                if complete:
-                    refusal = refuse(verdict)
-                else:
+                if over:
                     refusal = too_large(self.max_body_bytes, dialect_of(route_path(scope)))
+                else:
+                    refusal = refuse(verdict)
                 await send_refusal(send, refusal, head=scope["method"] == "HEAD")
                 return
             if self.report_headers:

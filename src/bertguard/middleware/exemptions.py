@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from bertguard.errors import ConfigurationError
 from bertguard.verdict import Action, Verdict
@@ -42,12 +43,44 @@ def route_path(scope: Scope) -> str:
     return path
 
 
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A path (`/healthz`) or everything below one (`/static/`, with `below`).
+
+    `method` is the one that it is limited to, or None. A WebSocket has none, so a route with one
+    is never its route.
+    """
+
+    method: str | None
+    path: str
+    below: bool
+
+    @classmethod
+    def parse(cls, entry: str, option: str) -> Self:
+        """From `/healthz`, `/static/*` or either after one method (`GET /static/*`).
+
+        Raises:
+            ConfigurationError: it can never match.
+        """
+        method, space, path = entry.rpartition(" ")
+        below = path.endswith("/*")
+        base = path.removesuffix("*") if below else path
+        if not is_plain(base) or "*" in base or (space and not _METHOD.fullmatch(method)):
+            raise ConfigurationError(
+                f"{option}={entry!r} can never match; use a plain path as the router sees it, "
+                'like "/healthz", "/static/*" for everything below, or "GET /healthz"'
+            )
+        return cls(method if space else None, base, below)
+
+    def match(self, path: str, method: str | None) -> bool:
+        """Whether a path as the router sees it, in its plain spelling, is here."""
+        return self.method in (None, method) and (
+            path.startswith(self.path) if self.below else path == self.path
+        )
+
+
 class Exemptions:
     """Routes that are not read.
-
-    An entry is a path (`/healthz`, with any method), a path and everything below (`/static/*`),
-    or either after one method (`GET /static/*`). A WebSocket has no method, so an entry with one
-    never exempts it.
 
     Raises:
         ConfigurationError: an entry that can never match, or would match everything.
@@ -56,35 +89,23 @@ class Exemptions:
     def __init__(self, entries: Sequence[str]) -> None:
         if isinstance(entries, str):
             raise ConfigurationError(f"exempt={entries!r} is one string; use a list of paths")
-        self._exact: set[tuple[str | None, str]] = set()
-        self._below: list[tuple[str | None, str]] = []
-        for entry in entries:
-            self._add(entry)
-
-    def _add(self, entry: str) -> None:
-        method, space, path = entry.rpartition(" ")
-        base = path.removesuffix("*") if path.endswith("/*") else path
-        if base == "/" != path:
-            raise ConfigurationError(f"exempt={entry!r} exempts everything; leave the guard out")
-        if not is_plain(base) or "*" in base or (space and not _METHOD.fullmatch(method)):
-            raise ConfigurationError(
-                f"exempt={entry!r} can never match; use a plain path as the router sees it, "
-                'like "/healthz", "/static/*" for everything below, or "GET /healthz"'
-            )
-        key = (method if space else None, base)
-        if base == path:
-            self._exact.add(key)
-        else:
-            self._below.append(key)
+        self._routes = [Route.parse(entry, "exempt") for entry in entries]
+        for entry, route in zip(entries, self._routes, strict=True):
+            if route.below and route.path == "/":
+                raise ConfigurationError(
+                    f"exempt={entry!r} exempts everything; leave the guard out"
+                )
 
     def match(self, scope: Scope) -> bool:
         """Whether the request or connection of this scope is left unread."""
-        path, methods = route_path(scope), (None, scope.get("method"))
-        listed = any((method, path) in self._exact for method in methods) or any(
-            method in methods and path.startswith(base) for method, base in self._below
-        )
-        raw: bytes = scope.get("raw_path") or b""
-        return listed and is_plain(path) and not _NEEDLESSLY_ENCODED.search(raw)
+        path, method = route_path(scope), scope.get("method")
+        return any(route.match(path, method) for route in self._routes) and plainly_spelled(scope)
+
+
+def plainly_spelled(scope: Scope) -> bool:
+    """Whether the path of a request means one thing to everybody, also as it came on the wire."""
+    raw: bytes = scope.get("raw_path") or b""
+    return is_plain(route_path(scope)) and not _NEEDLESSLY_ENCODED.search(raw)
 
 
 def is_plain(path: str) -> bool:

@@ -22,7 +22,9 @@ class ClientLeftError(Exception):
 
 
 async def read_body(receive: Receive, max_bytes: int) -> tuple[bytes, bool]:
-    """The body in one piece, and whether that is all of it; bytes are counted, not claimed.
+    """The body in one piece, and whether more of it follows; bytes are counted, not claimed.
+
+    Reading stops with the piece that passes `max_bytes`, which may be the last.
 
     Raises:
         ClientLeftError: the client went away half way.
@@ -35,11 +37,14 @@ async def read_body(receive: Receive, max_bytes: int) -> tuple[bytes, bool]:
             raise ClientLeftError
         body += message.get("body", b"")
         more = message.get("more_body", False)
-    return bytes(body), not more and len(body) <= max_bytes
+    return bytes(body), more
 
 
 class Replay:
-    """The application's `receive`: the body in one message, then whatever the server says."""
+    """The application's `receive`: the body in one message, then whatever the server says.
+
+    `complete` is False where the server has more of the body.
+    """
 
     def __init__(self, body: bytes, receive: Receive, *, complete: bool) -> None:
         self._body: bytes | None = body

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bertguard.edge import INTERNAL_ERROR, checked_guard, log_failure, not_judged, roles
+from bertguard.edge import INTERNAL_ERROR, checked_guard, log_failure, not_judged
+from bertguard.errors import ConfigurationError
 from bertguard.guard import Guard
 from bertguard.middleware.exemptions import route_path
+from bertguard.middleware.policies import RoutePolicies
+from bertguard.policy import Policy, roles
 from bertguard.segments import Role
 from bertguard.verdict import Verdict
 
@@ -24,16 +27,33 @@ class Judge:
     """Asks the guard about bodies and frames; a failure of any kind is a verdict, too."""
 
     def __init__(
-        self, guard: Guard | Callable[[], Guard], trusted_roles: Collection[Role | str]
+        self,
+        guard: Guard | Callable[[], Guard],
+        trusted_roles: Collection[Role | str],
+        routes: Mapping[str, Policy],
     ) -> None:
+        self.trusted_roles = roles(trusted_roles)
+        self._routes = RoutePolicies(routes)
         self._factory: Callable[[], Guard] | None = None
         self._guard: Guard | None = None
+        # The guard under the policy of a route, by the policy's identity.
+        self._twins: dict[int, Guard] = {}
         if callable(guard):
             self._factory = guard
         else:
-            self._guard = checked_guard(guard)
+            self._take(guard)
         self._loading = asyncio.Lock()
-        self.trusted_roles = roles(trusted_roles)
+
+    def _take(self, guard: object) -> Guard:
+        found = checked_guard(guard)
+        if self._routes.policies and not hasattr(found, "with_policy"):
+            raise ConfigurationError(
+                f"routes= needs a guard with with_policy, a {type(guard).__name__} has none; "
+                "use a Guard"
+            )
+        self._twins = {id(policy): found.with_policy(policy) for policy in self._routes.policies}
+        self._guard = found
+        return found
 
     @property
     def waits_for_start_up(self) -> bool:
@@ -48,37 +68,69 @@ class Judge:
             if self._guard is None:
                 if self._factory is None:
                     raise RuntimeError("a Judge holds a guard or a way to get one")
-                self._guard = checked_guard(await asyncio.to_thread(self._factory))
+                return self._take(await asyncio.to_thread(self._factory))
             return self._guard
+
+    def _asked(self, scope: Scope) -> list[Guard]:
+        """The guards whose verdict counts, where there is a guard: nearly always one."""
+        if self._guard is None:
+            return []
+        return [
+            self._guard if policy is None else self._twins[id(policy)]
+            for policy in self._routes.choose(scope)
+        ]
 
     async def body(
         self, scope: Scope, body: bytes, headers: Sequence[tuple[str, str]] = (), query: str = ""
     ) -> Verdict:
         """The verdict on one body with the path and the query string that came with it."""
         try:
-            guard = await self.ready()
-            return await guard.check_body(
-                body,
-                path=route_path(scope),
-                headers=headers,
-                query=query,
-                trusted_roles=self.trusted_roles,
-            )
+            await self.ready()
+            found = []
+            for guard in self._asked(scope):
+                verdict = await guard.check_body(
+                    body,
+                    path=route_path(scope),
+                    headers=headers,
+                    query=query,
+                    trusted_roles=self.trusted_roles,
+                )
+                found.append(verdict)
+                if verdict.blocked:
+                    break
+            return _strictest(found)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
             return self._broken(scope, error)
 
     async def no_text(self, scope: Scope, reason: str) -> Verdict:
         """The verdict on what is no text: the policy's `on_unscanned` decides."""
         try:
-            action = (await self.ready()).policy.unscanned_action
+            await self.ready()
+            return _strictest(
+                [
+                    replace(
+                        not_judged(reason, path=route_path(scope), guard=guard),
+                        action=guard.policy.unscanned_action,
+                    )
+                    for guard in self._asked(scope)
+                ]
+            )
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
             return self._broken(scope, error)
-        return replace(self.refused(scope, reason), action=action)
 
     def refused(self, scope: Scope, reason: str) -> Verdict:
         """Blocked as unscanned, whatever `on_unscanned` says; only shadow mode lets it pass."""
-        return not_judged(reason, path=route_path(scope), guard=self._guard)
+        path = route_path(scope)
+        guards: list[Guard | None] = [*self._asked(scope)]
+        return _strictest(
+            [not_judged(reason, path=path, guard=guard) for guard in guards or [None]]
+        )
 
     def _broken(self, scope: Scope, error: Exception) -> Verdict:
         log_failure(_logger, error)
         return self.refused(scope, INTERNAL_ERROR)
+
+
+def _strictest(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict that counts: one that blocks, else the most severe."""
+    return max(verdicts, key=lambda verdict: (verdict.blocked, verdict.action.severity))

@@ -12,8 +12,9 @@ from bertguard.errors import CheckpointError, ConfigurationError
 from bertguard.scoring import Window
 
 # A document is tokenized in pieces of about this many characters: memory stays flat, the first
-# windows are scored while the rest is still text, and no worker is held for long.
-_PIECE_CHARS = 8192
+# windows are scored while the rest is still text, and no thread is kept waiting for the GIL, which
+# the tokenizer holds, for more than about a millisecond.
+_PIECE_CHARS = 2048
 # A piece ends at white space where there is some within this many characters.
 _SEARCH_CHARS = 1024
 # WordPiece gives up on words longer than this and says [UNK] for the whole word.

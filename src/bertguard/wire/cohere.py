@@ -1,4 +1,4 @@
-"""Cohere: chat, version 1 and 2.
+"""Cohere: chat and embed, version 1 and 2.
 
 Source: https://docs.cohere.com/reference/chat
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from bertguard.wire import openai
 from bertguard.wire.collector import (
     ASSISTANT,
+    EMBEDDING,
     SYSTEM,
     TOOL_DATA,
     UNKNOWN,
@@ -16,9 +17,12 @@ from bertguard.wire.collector import (
     Collector,
     Link,
     Voice,
+    word,
 )
+from bertguard.wire.media import read_images
+from bertguard.wire.parts import read_content
 
-_VOICES: dict[object, Voice] = {
+_VOICES: dict[str, Voice] = {
     "USER": USER,
     "CHATBOT": ASSISTANT,
     "SYSTEM": SYSTEM,
@@ -32,8 +36,7 @@ def chat(document: dict[str, object], c: Collector, link: Link = "") -> None:
     history = document.get("chat_history")
     for number, turn in enumerate(history if isinstance(history, list) else []):
         if isinstance(turn, dict):
-            role = turn.get("role")
-            voice = _VOICES.get(role.upper(), UNKNOWN) if isinstance(role, str) else UNKNOWN
+            voice = _VOICES.get(word(turn, "role").upper(), UNKNOWN)
             place: Link = ((link, "chat_history"), number)
             c.region(turn, voice)
             text = c.text(turn, "message", voice, place)
@@ -48,3 +51,10 @@ def chat(document: dict[str, object], c: Collector, link: Link = "") -> None:
     if document.get("conversation_id"):
         c.note("unseen_history", (link, "conversation_id"))
     openai.written_by_the_application(document, c)
+
+
+def embed(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /v1/embed` and `/v2/embed`."""
+    for key in ("texts", "inputs"):
+        read_content(c, document, key, EMBEDDING, link)
+    read_images(c, document, link)

@@ -30,7 +30,9 @@ _SEAM_CHARS = 800
 # A word cut in two at a seam needs only its neighbourhood.
 _GLUED_SEAM_CHARS = 200
 
-_TRUSTABLE = frozenset({Role.SYSTEM, Role.DEVELOPER, Role.ASSISTANT})
+_TRUSTABLE = frozenset(
+    {Role.SYSTEM, Role.DEVELOPER, Role.ASSISTANT, Role.DEFINITION, Role.EMBEDDING}
+)
 
 
 class Voice(NamedTuple):
@@ -45,9 +47,17 @@ DEVELOPER = Voice(Role.DEVELOPER, Channel.PROMPT)
 USER = Voice(Role.USER, Channel.PROMPT)
 ASSISTANT = Voice(Role.ASSISTANT, Channel.PROMPT)
 TOOL_DATA = Voice(Role.TOOL, Channel.DATA)
+DEFINITION = Voice(Role.DEFINITION, Channel.PROMPT)
+EMBEDDING = Voice(Role.EMBEDDING, Channel.DATA)
 USER_DATA = Voice(Role.USER, Channel.DATA)
 UNKNOWN = Voice(Role.UNKNOWN, Channel.PROMPT)
 UNKNOWN_DATA = Voice(Role.UNKNOWN, Channel.DATA)
+
+
+def word(holder: dict[str, object], key: str) -> str:
+    """A word of the format, like `type` or `role`; empty where the key holds no string."""
+    value = holder.get(key)
+    return value if isinstance(value, str) else ""
 
 
 def point(link: Link) -> str:
@@ -81,8 +91,9 @@ class Collector:
         self.notes: list[str] = []
         self.read: dict[int, set[str | int]] = {}
         self.regions: dict[int, Voice] = {}
-        # Set while a document of no known format is read: there "system" is only a word, and a
-        # text may not be trusted because of it.
+        # Set while a document of no known format is read, or at a path that another reader could
+        # take for another one: there "system" is only a word, and a text may not be trusted
+        # because of it.
         self.distrust = False
         self._seen: set[tuple[str, Role, Channel]] = set()
         self._runs: list[list[tuple[list[str], Link]]] = [[]]

@@ -5,13 +5,24 @@ Source: https://ai.google.dev/api/generate-content
 
 from __future__ import annotations
 
-from bertguard.wire.collector import ASSISTANT, DEVELOPER, SYSTEM, TOOL_DATA, USER, Collector, Link
+from bertguard.wire.collector import (
+    ASSISTANT,
+    DEFINITION,
+    DEVELOPER,
+    EMBEDDING,
+    SYSTEM,
+    TOOL_DATA,
+    USER,
+    Collector,
+    Link,
+    word,
+)
 from bertguard.wire.openai import VOICES
-from bertguard.wire.parts import read_part
+from bertguard.wire.parts import read_content, read_part
 
 
 def generate(document: dict[str, object], c: Collector, link: Link = "") -> None:
-    """`POST …:generateContent`, `:streamGenerateContent`, `:countTokens`, `:embedContent`."""
+    """`POST …:generateContent`, `:streamGenerateContent`, `:countTokens`."""
     for key in ("systemInstruction", "system_instruction"):
         value = document.get(key)
         if isinstance(value, str):
@@ -27,7 +38,8 @@ def generate(document: dict[str, object], c: Collector, link: Link = "") -> None
         if isinstance(content, dict):
             _content(content, c, place)
     c.end_conversation()
-    for key in ("tools", "generationConfig", "generation_config", "toolConfig"):
+    c.region(document.get("tools"), DEFINITION)
+    for key in ("generationConfig", "generation_config", "toolConfig"):
         c.region(document.get(key), DEVELOPER)
     if document.get("cachedContent"):
         c.note("unseen_history", (link, "cachedContent"))
@@ -40,6 +52,16 @@ def batch(document: dict[str, object], c: Collector, link: Link = "") -> None:
     """`POST …:batchGenerateContent`: the requests inside, each as one of its own."""
     for holder, place in _requests(document, link):
         generate(holder, c, place)
+
+
+def embed(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST …:embedContent` and `:batchEmbedContents`: texts that nobody follows."""
+    for holder, place in _requests(document, link):
+        for key in ("content", "contents"):
+            content = holder.get(key)
+            c.region(content, EMBEDDING)
+            if isinstance(content, dict):
+                read_content(c, content, "parts", EMBEDDING, (place, key))
 
 
 def _requests(value: object, link: Link) -> list[tuple[dict[str, object], Link]]:
@@ -58,7 +80,7 @@ def _requests(value: object, link: Link) -> list[tuple[dict[str, object], Link]]
 
 
 def _content(content: dict[str, object], c: Collector, link: Link, *, role: str = "") -> None:
-    voice = VOICES.get(role or content.get("role") or "user", USER)
+    voice = VOICES.get(role or word(content, "role"), USER)
     c.region(content, voice)
     parts = content.get("parts")
     texts: list[str] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 
-from bertguard.wire.collector import Collector, Link, Voice
+from bertguard.wire.collector import Collector, Link, Voice, word
 
 _MEDIA_TYPE_KEYS = ("media_type", "mime_type", "mimeType", "mediaType")
 _PAYLOAD_KEYS = (
@@ -36,12 +36,12 @@ def read_media(
     `voice` says what can be read of them; `kind` is the media type that the holder names.
     """
     kind = next((v for k in _MEDIA_TYPE_KEYS if isinstance(v := part.get(k), str)), kind)
-    if part.get("format") in _TEXT_FORMATS:
+    if word(part, "format") in _TEXT_FORMATS:
         kind = "text/plain"
-    name = part.get("type")
+    name = word(part, "type")
     if name in _PICTURES:
-        c.note("image" if "image" in str(name) else "media", link)
-        kind = kind or ("image/" if "image" in str(name) else "audio/")
+        c.note("image" if "image" in name else "media", link)
+        kind = kind or ("image/" if "image" in name else "audio/")
     for key in _PAYLOAD_KEYS:
         value = part.get(key)
         if isinstance(value, str):
@@ -66,7 +66,7 @@ def _payload(
     voice: Voice,
     link: Link,
 ) -> None:
-    if key in c.read.get(id(part), ()) or part.get("type") == "text":
+    if key in c.read.get(id(part), ()) or word(part, "type") == "text":
         return  # dealt with already, or plain text by its own word
     place: Link = (link, key)
     encoded = value
@@ -78,7 +78,7 @@ def _payload(
     elif "://" in value[:12]:
         # An address beside the text itself only names it (MCP resources).
         named = any(isinstance(part.get(inline), str) for inline in ("text", "blob", "data"))
-        by_address = part.get("type") == "url" or key == "document_url"
+        by_address = word(part, "type") == "url" or key == "document_url"
         if by_address or (kind.startswith(("application/", "text/")) and not named):
             c.unscan("unseen_document", place)
         return
@@ -124,13 +124,15 @@ def _is_text(raw: bytes) -> bool:
 
 
 def read_images(c: Collector, holder: dict[str, object], link: Link) -> None:
-    """Ollama's `images`: a list of base64 pictures without any type."""
+    """Ollama's and Cohere's `images`: base64 pictures without any type, or as data URLs."""
     images = holder.get("images")
     if not isinstance(images, list):
         return
     for number, image in enumerate(images):
         place: Link = ((link, "images"), number)
-        raw = _decoded(image) if isinstance(image, str) else None
+        raw = None
+        if isinstance(image, str):
+            raw = _decoded(image.partition(",")[2] if image[:5].lower() == "data:" else image)
         if raw is not None and not _is_text(raw):
             c.mark(images, number)
             c.note("image", place)

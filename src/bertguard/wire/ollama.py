@@ -6,7 +6,7 @@ Source: https://github.com/ollama/ollama/blob/main/docs/api.md
 from __future__ import annotations
 
 from bertguard.wire import openai
-from bertguard.wire.collector import SYSTEM, USER, USER_DATA, Collector, Link
+from bertguard.wire.collector import EMBEDDING, SYSTEM, USER, Collector, Link
 from bertguard.wire.media import read_images
 from bertguard.wire.parts import read_content
 
@@ -36,4 +36,4 @@ def generate(document: dict[str, object], c: Collector, link: Link = "") -> None
 def embed(document: dict[str, object], c: Collector, link: Link = "") -> None:
     """`POST /api/embed` and `/api/embeddings`."""
     for key in ("input", "prompt"):
-        read_content(c, document, key, USER_DATA, link)
+        read_content(c, document, key, EMBEDDING, link)

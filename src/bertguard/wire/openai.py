@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from bertguard.wire.collector import (
     ASSISTANT,
+    DEFINITION,
     DEVELOPER,
+    EMBEDDING,
     SYSTEM,
     TOOL_DATA,
     UNKNOWN,
     USER,
-    USER_DATA,
     Collector,
     Link,
     Voice,
+    word,
 )
 from bertguard.wire.parts import read_content, read_part
 
-VOICES: dict[object, Voice] = {
+VOICES: dict[str, Voice] = {
     "system": SYSTEM,
     "developer": DEVELOPER,
     "user": USER,
@@ -64,8 +66,7 @@ def messages(document: dict[str, object], c: Collector, link: Link = "") -> None
 
 def turn(message: dict[str, object], c: Collector, link: Link) -> None:
     """One message of a conversation."""
-    role = message.get("role")
-    voice = VOICES.get(role, UNKNOWN) if isinstance(role, str) else UNKNOWN
+    voice = VOICES.get(word(message, "role"), UNKNOWN)
     c.region(message, voice)
     texts = read_content(c, message, "content", voice, link)
     for key in ("refusal", "reasoning_content", "thinking"):
@@ -111,7 +112,7 @@ def responses(document: dict[str, object], c: Collector, link: Link = "") -> Non
 
 
 def _item(item: dict[str, object], c: Collector, link: Link) -> None:
-    kind = item.get("type")
+    kind = word(item, "type")
     if kind == "item_reference":
         c.note("unseen_history", link)
     if kind in _OUTPUTS:
@@ -138,8 +139,8 @@ def completions(document: dict[str, object], c: Collector, link: Link = "") -> N
 
 
 def inputs(document: dict[str, object], c: Collector, link: Link = "") -> None:
-    """`POST /v1/embeddings` and `/v1/moderations`: texts that are read, not followed."""
-    read_content(c, document, "input", USER_DATA, link)
+    """`POST /v1/embeddings` and `/v1/moderations`: texts that nobody follows."""
+    read_content(c, document, "input", EMBEDDING, link)
     _token_ids(c, document.get("input"), (link, "input"))
 
 
@@ -154,5 +155,7 @@ def _token_ids(c: Collector, value: object, link: Link) -> None:
 
 def written_by_the_application(document: dict[str, object], c: Collector) -> None:
     """Definitions of tools and formats: the application's own words."""
-    for key in ("tools", "functions", "response_format", "text", "tool_choice", "toolConfig"):
+    for key in ("tools", "functions", "toolConfig"):
+        c.region(document.get(key), DEFINITION)
+    for key in ("response_format", "text", "tool_choice"):
         c.region(document.get(key), DEVELOPER)

@@ -7,7 +7,7 @@ part would only be swept with less care.
 from __future__ import annotations
 
 from bertguard.segments import Channel
-from bertguard.wire.collector import TOOL_DATA, USER_DATA, Collector, Link, Voice
+from bertguard.wire.collector import TOOL_DATA, USER_DATA, Collector, Link, Voice, word
 from bertguard.wire.media import read_media
 
 # Keys under which a part carries plain text of the speaker.
@@ -50,7 +50,7 @@ def read_content(
 
 def read_part(c: Collector, part: dict[str, object], voice: Voice, link: Link) -> list[str]:
     """One part of a content; returns the texts of the speaker in it."""
-    kind = part.get("type")
+    kind = word(part, "type")
     if kind in _FOUND or "toolResult" in part or "functionResponse" in part:
         _found(c, part, link)
         return []

@@ -10,16 +10,19 @@ from bertguard.errors import UnreadableError
 from bertguard.wire import anthropic, bedrock, cohere, gemini, mcp, ollama, openai
 from bertguard.wire.body import Field, read_body
 from bertguard.wire.collector import UNKNOWN_DATA, USER, Collector, Link
-from bertguard.wire.json_text import NOT_JSON, decode_json, parse_json
+from bertguard.wire.json_text import NOT_JSON, decode_json, parse_json, parse_lines
 from bertguard.wire.reading import Reading
 from bertguard.wire.sweep import sweep
 
 Reader = Callable[[dict[str, object], Collector, Link], None]
 
 _DIALECTS: tuple[tuple[str, str, Reader], ...] = (
+    ("ollama.embeddings", r"/api/embed(dings)?", ollama.embed),
+    ("cohere.embeddings", r"/v[12]/embed", cohere.embed),
+    ("gemini.embeddings", r"/models/[^/]+:(async)?(batch)?embedcontents?", gemini.embed),
+    ("openai.embeddings", r"/(embeddings|moderations)", openai.inputs),
     ("openai.chat", r"/chat/completions", openai.chat),
     ("openai.responses", r"/responses(/input_tokens|/compact)?", openai.responses),
-    ("openai.embeddings", r"/(embeddings|moderations)", openai.inputs),
     ("anthropic.messages", r"/messages(/count_tokens)?", anthropic.messages),
     ("anthropic.batches", r"/messages/batches", anthropic.batches),
     ("anthropic.complete", r"/v1/complete", anthropic.complete),
@@ -28,7 +31,6 @@ _DIALECTS: tuple[tuple[str, str, Reader], ...] = (
     ("gemini.generate", r"/[^/]+:\w*(generate|embed|count|predict)\w*", gemini.generate),
     ("ollama.chat", r"/api/chat", ollama.chat),
     ("ollama.generate", r"/api/generate", ollama.generate),
-    ("ollama.embed", r"/api/embed(dings)?", ollama.embed),
     ("cohere.chat", r"/v[12]/chat", cohere.chat),
     ("bedrock.converse", r"/model/.+/converse(-stream)?", bedrock.converse),
     ("bedrock.invoke", r"/model/.+/invoke(-with-response-stream)?", bedrock.invoke),
@@ -36,6 +38,14 @@ _DIALECTS: tuple[tuple[str, str, Reader], ...] = (
 )
 _PATTERNS = [(name, re.compile(f".*{pattern}"), read) for name, pattern, read in _DIALECTS]
 _SLASHES = re.compile("/{2,}")
+# Where texts become numbers, so that an operator may leave them unscored. An application could
+# take the last word of a path for a name (`/agents/{name}`), so what stands before it counts too.
+_EMBEDDINGS = re.compile(
+    r"(?:/[\w.~@+-]+)*"
+    r"(?:/(?:v\d\w*(?:/chat)?|openai|deployments/[\w.~-]+)/(?:embeddings|moderations)"
+    r"|/api/embed(?:dings)?|/v[12]/embed|/v\d\w*/models/[\w.~-]+:\w+)",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 def canonical_path(path: str) -> str:
@@ -75,8 +85,13 @@ def read_request(
     name, read = _recognise(path)
     collector = Collector()
     documents = found.documents
-    if name == "json" and len(documents) == 1:
-        name, read = _by_shape(documents[0])
+    if name.endswith(".embeddings"):
+        # In an odd spelling the path could be another one to the application's router.
+        plain = canonical_path(path) == path.lower() and _EMBEDDINGS.fullmatch(path)
+        collector.distrust = not plain
+    if name == "json":
+        if len(documents) == 1:
+            name, read = _by_shape(documents[0])
         # A format that nobody promised: "system" in it may be only a word.
         collector.distrust = name != "mcp"
     for number, document in enumerate(documents):
@@ -177,7 +192,13 @@ def _field(c: Collector, field: Field, place: Link) -> None:
         c.unscan("document_media" if field.filename else "binary_field", place)
         return
     if field.filename:
-        c.say(text, UNKNOWN_DATA, (place, "content"))
+        lines = _batch_lines(text)
+        if lines is None:
+            c.say(text, UNKNOWN_DATA, (place, "content"))
+        else:
+            # Whoever wrote the file wrote its "system" turns as well.
+            c.distrust = True
+            _document(c, lines, None, (place, "content"))
         return
     c.say(text, USER, place)
     if text.lstrip()[:1] in ("{", "["):
@@ -188,6 +209,25 @@ def _field(c: Collector, field: Field, place: Link) -> None:
                 raise
         else:
             sweep(c, inner, link=place)
+
+
+def _batch_lines(text: str) -> list[object] | None:
+    """The requests of a batch file, one a line; None where a file is anything else.
+
+    Source: https://platform.openai.com/docs/api-reference/batch/request-input
+    """
+    if not (text.lstrip().startswith("{") and '"custom_id"' in text):
+        return None
+    try:
+        lines = parse_lines(text)
+    except UnreadableError:
+        return None
+    for line in lines:
+        if not (isinstance(line, dict) and "custom_id" in line):
+            return None
+        if not isinstance(line.get("body", line.get("params")), dict):
+            return None
+    return lines
 
 
 def _text(content: bytes) -> str | None:

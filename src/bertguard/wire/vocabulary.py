@@ -40,7 +40,7 @@ def is_short(text: str) -> bool:
 # otherwise every ordinary chat request would cost a second window that says "user text auto".
 PROTOCOL_WORDS = frozenset(
     """
-    messages message role content parts part type text name id object model models stream
+    messages message role content parts part type text texts name id object model models stream
     stream_options include_usage system developer user assistant tool function chatbot human ai
     USER SYSTEM CHATBOT TOOL input output inputs outputs prompt prompts suffix instructions
     input_text output_text refusal summary summary_text reasoning reasoning_text reasoning_content

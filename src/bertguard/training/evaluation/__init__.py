@@ -11,6 +11,7 @@ import numpy
 from bertguard.guard import Guard
 from bertguard.segments import Channel
 from bertguard.training.dataset import Example
+from bertguard.training.evaluation.alarms import ViewAlarms, view_alarms
 from bertguard.training.metrics import (
     Interval,
     Ranking,
@@ -72,7 +73,8 @@ class Report:
     `at` are the (flag_at, block_at) that the rows were judged by, per channel. `rows` are by
     source; `slices` maps "category", "language" and "length" to rows, where the data tells them
     apart. `scores` are (label, score) per channel, for plots; they are not written to files.
-    `disguises` are the rows of `robustness`, where it was asked for.
+    `disguises` are the rows of `robustness`, where it was asked for; `view_alarms` counts benign
+    texts that only a view makes suspicious, per channel.
     """
 
     model_id: str
@@ -83,6 +85,7 @@ class Report:
     data: list[str] = field(default_factory=list)
     slices: dict[str, list[Row]] = field(default_factory=dict)
     disguises: list[dict[str, object]] = field(default_factory=list)
+    view_alarms: list[ViewAlarms] = field(default_factory=list)
     scores: list[float] = field(default_factory=list, repr=False)
 
 
@@ -120,7 +123,17 @@ def evaluate(
         if len({row.name for row in found}) > 1:
             slices[name] = found
     channels = {channel: table.figures(channel, rows) for channel in table.channels}
-    return Report(guard.model_id, at, rows, channels, unscanned, list(data), slices, scores=scores)
+    return Report(
+        guard.model_id,
+        at,
+        rows,
+        channels,
+        unscanned,
+        list(data),
+        slices,
+        view_alarms=view_alarms(guard, examples, scores),
+        scores=scores,
+    )
 
 
 async def score_all(

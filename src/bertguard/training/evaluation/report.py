@@ -31,6 +31,7 @@ def tables(reports: Sequence[Report]) -> list[Table]:
             found.append(_rows(name, reports))
     if published := _published(reports):
         found.append(published)
+    found.append(_view_alarms(reports))
     if any(report.disguises for report in reports):
         found.append(_disguises(reports))
     return found
@@ -186,6 +187,27 @@ def _published(reports: Sequence[Report]) -> Table | None:
         return None
     heads = ("source", "share", "model", "value")
     return Table("Beside published figures, each at its own threshold", heads, rows)
+
+
+def _view_alarms(reports: Sequence[Report]) -> Table:
+    heads = (
+        "channel", "model", "benign", "with a view", "flagged by a view alone",
+        "blocked by a view alone", "views",
+    )  # fmt: skip
+    rows = [
+        (
+            row.channel,
+            report.model_id,
+            str(row.benign),
+            str(row.with_views),
+            str(row.flagged),
+            str(row.blocked),
+            ", ".join(f"{name} {count}" for name, count in sorted(row.kinds.items())),
+        )
+        for report in reports
+        for row in report.view_alarms
+    ]
+    return Table("False alarms by a view alone: as written the text stays below", heads, rows)
 
 
 def _disguises(reports: Sequence[Report]) -> Table:

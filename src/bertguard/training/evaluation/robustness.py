@@ -11,8 +11,9 @@ import base64
 import binascii
 import codecs
 import html
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice, zip_longest
 from random import Random
 from urllib.parse import quote
 
@@ -87,7 +88,8 @@ WRITINGS: dict[str, Callable[[Random, str], str]] = {
 class Disguise:
     """One way of writing: shares of the attacks still caught and of the benign texts flagged.
 
-    `roc_auc` ranks the attacks against the benign texts under the same writing.
+    `attacks` are of both channels, each judged in its own; the benign texts are prompts.
+    `roc_auc` ranks the attacks among the prompts against the benign ones under the same writing.
     """
 
     writing: str
@@ -103,53 +105,81 @@ def robustness(
     examples: Sequence[Example],
     *,
     texts: int = 500,
-    longest: int = 600,
+    longest: int = 2000,
     seed: int = 0,
     report: Callable[[str], None] | None = None,
 ) -> list[Disguise]:
     """Write attacks that are caught plain, and benign prompts that pass plain, in every odd way.
 
     Args:
-        guard: as it would serve; "caught" and "flagged" are at its `flag_at`.
-        examples: labelled texts; channel prompt is used.
-        texts: at most so many of each label, drawn by seed.
+        guard: as it would serve; "caught" and "flagged" are at the `flag_at` of the channel.
+        examples: labelled texts; attacks of both channels and benign prompts are used.
+        texts: at most so many of each label, drawn by seed, as evenly from the sources as they go.
         longest: longer texts are left out; several writings multiply the length.
         seed: of the choice and of the writings.
         report: called with the name of every writing that is done.
     """
     rng = Random(f"robustness:{seed}")
-    flag_at = guard.thresholds_of("prompt").flag_at
-    chosen: dict[int, list[str]] = {}
-    for label in (1, 0):
-        pool = [
-            row
-            for row in examples
-            if row.label == label and row.channel == "prompt" and 0 < len(row.text) <= longest
-        ]
-        rng.shuffle(pool)
-        # Four times as many as needed are enough to find those that are judged right when plain.
-        pool = pool[: 4 * texts]
-        scores, _ = asyncio.run(score_all(guard, pool))
-        right = [
-            row.text
-            for row, score in zip(pool, scores, strict=True)
-            if (score >= flag_at) is bool(label)
-        ]
-        chosen[label] = right[:texts]
+    flag_at = {name: guard.thresholds_of(name).flag_at for name in ("prompt", "data")}
+    short = [row for row in examples if 0 < len(row.text) <= longest]
+    attacks = _judged_right(guard, [row for row in short if row.label == 1], flag_at, texts, rng)
+    benign = _judged_right(
+        guard,
+        [row for row in short if row.label == 0 and row.channel == "prompt"],
+        flag_at,
+        texts,
+        rng,
+    )
     rows = []
     for name, write in WRITINGS.items():
-        shares: dict[int, float | None] = {}
-        labels: list[int] = []
-        all_scores: list[float] = []
-        for label, plain in chosen.items():
-            odd = [Example(write(rng, text), label) for text in plain]
-            scores, _ = asyncio.run(score_all(guard, odd))
-            reached = sum(score >= flag_at for score in scores)
-            shares[label] = round(reached / len(odd), 4) if odd else None
-            labels += [label] * len(odd)
-            all_scores += scores
-        area = ranking(labels, all_scores)["roc_auc"]
-        rows.append(Disguise(name, len(chosen[1]), shares[1], len(chosen[0]), shares[0], area))
+        odd = [replace(row, text=write(rng, row.text)) for row in (*attacks, *benign)]
+        scores, _ = asyncio.run(score_all(guard, odd))
+        over = [score >= flag_at[row.channel] for row, score in zip(odd, scores, strict=True)]
+        prompts = [
+            (row.label, score)
+            for row, score in zip(odd, scores, strict=True)
+            if row.channel == "prompt"
+        ]
+        area = ranking([label for label, _ in prompts], [score for _, score in prompts])["roc_auc"]
+        caught, flagged = over[: len(attacks)], over[len(attacks) :]
+        rows.append(
+            Disguise(name, len(attacks), _share(caught), len(benign), _share(flagged), area)
+        )
         if report is not None:
             report(name)
     return rows
+
+
+def _judged_right(
+    guard: Guard,
+    pool: Sequence[Example],
+    flag_at: dict[str, float],
+    texts: int,
+    rng: Random,
+) -> list[Example]:
+    """Up to `texts` rows that are judged right when plain."""
+    right: list[Example] = []
+    waiting = _by_turns(pool, rng)
+    while len(right) < texts and (some := list(islice(waiting, texts))):
+        scores, _ = asyncio.run(score_all(guard, some))
+        right += [
+            row
+            for row, score in zip(some, scores, strict=True)
+            if (score >= flag_at[row.channel]) is bool(row.label)
+        ]
+    return right[:texts]
+
+
+def _by_turns(pool: Sequence[Example], rng: Random) -> Iterator[Example]:
+    """One of every source in turn, so that a large source does not stand for all."""
+    sources: dict[tuple[str, str], list[Example]] = {}
+    for row in pool:
+        sources.setdefault((row.channel, row.source), []).append(row)
+    for rows in sources.values():
+        rng.shuffle(rows)
+    for turn in zip_longest(*sources.values()):
+        yield from (row for row in turn if row is not None)
+
+
+def _share(hits: Sequence[bool]) -> float | None:
+    return round(sum(hits) / len(hits), 4) if hits else None
