@@ -38,7 +38,7 @@ def test_the_two_commands_stand_there_word_for_word() -> None:
 
 async def test_the_fastapi_example_refuses_an_injection() -> None:
     """The mounted middleware answers a question and refuses an override, with the bundled model."""
-    app = block("GuardMiddleware")["app"]
+    app = block("async def chat")["app"]
     transport = httpx.ASGITransport(app=app)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         for text, status in ((BENIGN, 200), (ATTACK, 400)):
@@ -61,9 +61,18 @@ async def test_the_openai_example_gets_a_typed_error(monkeypatch: pytest.MonkeyP
 
 def test_the_policy_example_loads() -> None:
     """Options that the README shows are options that there are."""
-    names = block("Policy(")
+    names = block("on_unscanned=")
     with names["guard"] as guard:
         assert not guard.check_sync(ATTACK).blocked  # shadow
+
+
+async def test_the_example_of_routes_gives_each_its_own_policy() -> None:
+    """In shadow mode an attack comes through to the application, elsewhere it does not."""
+    transport = httpx.ASGITransport(app=block("routes=")["app"])
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        for path, status in (("/beta/x", 404), ("/elsewhere", 400)):
+            answer = await client.post(path, json={"prompt": ATTACK})
+            assert answer.status_code == status
 
 
 def test_every_command_of_the_readme_has_a_help() -> None:
