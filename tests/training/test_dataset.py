@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ from bertguard.training.dataset import (
     cap_per_source,
     data_hash,
     read_examples,
+    repeat_small_sources,
     split_examples,
     token_budget_batches,
 )
@@ -187,3 +189,25 @@ def test_bucketing_leaves_little_padding() -> None:
     batches = token_budget_batches(lengths, max_tokens=4096, seed=0)
     padded = sum(max(lengths[item] for item in batch) * len(batch) for batch in batches)
     assert sum(lengths) / padded > 0.92
+
+
+def test_small_sources_are_repeated_up_to_the_number_wanted() -> None:
+    """Only the named channel and label, whole copies, four times at most."""
+    rows = [
+        *(Example(f"large {n}", 1, "prompt", "large") for n in range(9)),
+        *(Example(f"small {n}", 1, "prompt", "small") for n in range(3)),
+        Example("single", 1, "prompt", "single"),
+        Example("a document", 1, "data", "single"),
+        Example("a question", 0, "prompt", "single"),
+    ]
+    counts = Counter(
+        (row.source, row.channel, row.label)
+        for row in repeat_small_sources(rows, least={("prompt", 1): 8})
+    )
+    assert counts == {
+        ("large", "prompt", 1): 9,
+        ("small", "prompt", 1): 9,
+        ("single", "prompt", 1): 4,
+        ("single", "data", 1): 1,
+        ("single", "prompt", 0): 1,
+    }

@@ -1,0 +1,41 @@
+"""A smoothed graph is the same function, with fewer and easier products."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from bertguard.model.checkpoint import read_manifest
+from bertguard.model.export import to_onnx
+from bertguard.model.onnx_scorer import OnnxScorer
+from bertguard.model.smoothing import smooth
+from tiny import WORDS, tiny_checkpoint
+
+TEXTS = [" ".join(WORDS[n : n + 9]) for n in range(12)]
+
+
+def products(file: Path) -> list[str]:
+    """Names of the matrix products with a constant matrix."""
+    graph = onnx.load(file).graph
+    constants = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
+    return [n.name for n in graph.node if n.op_type == "MatMul" and n.input[1] in constants]
+
+
+def test_scores_stay_the_same_and_shared_inputs_are_multiplied_once(tmp_path: Path) -> None:
+    """Law: smoothing moves factors between two sides of a product, and nothing else."""
+    directory = tiny_checkpoint(tmp_path / "checkpoint", onnx=False)
+    manifest = read_manifest(directory)
+    before, after = tmp_path / "before.onnx", tmp_path / "after.onnx"
+    to_onnx(directory, manifest, before)
+    plain = OnnxScorer.load(directory, manifest, file=str(before), parallelism=1)
+    windows = [
+        w for n, text in enumerate(TEXTS) for w in plain.windows(text, ("prompt", "data")[n % 2])
+    ]
+    smooth(before, after, windows)
+    smoothed = OnnxScorer.load(directory, manifest, file=str(after), parallelism=1)
+    assert np.asarray(smoothed.score(windows)) == pytest.approx(plain.score(windows), abs=1e-5)
+    # Query, key and value of each of the two layers are one product now.
+    assert len(products(before)) - len(products(after)) == 2 * 2
