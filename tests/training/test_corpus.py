@@ -11,7 +11,7 @@ import grams
 from bertguard.errors import DataError
 from bertguard.training.augment import Augmentation, epoch_texts
 from bertguard.training.corpus import _seeds, read_corpus
-from bertguard.training.dataset import Example, corpus_examples
+from bertguard.training.dataset import Example, corpus_examples, corpus_validation
 
 
 def test_every_kind_is_there_in_every_language() -> None:
@@ -51,6 +51,7 @@ def test_alternatives_are_chosen_by_the_seeded_generator() -> None:
         ("prompt.hostile.en.txt", "a"),
         ("speech.benign.en.txt", "a"),
         ("prompt.benign.en.extra.txt", "a"),
+        ("prompt.benign.en.validation.more.txt", "a"),
         ("prompt.benign.en.txt", "one [[two|three"),
         ("prompt.benign.en.txt", "one two]]"),
     ],
@@ -75,6 +76,21 @@ def test_an_epoch_takes_as_many_as_asked_for() -> None:
             assert 0 < start < end == len(text.text) or 0 == start < end < len(text.text)
     joined = "\n".join(text.text for text in texts)
     assert all(word in joined for word in ("system", "忽略", "прав", "Regeln", "règle"))
+
+
+def test_what_is_kept_to_choose_by_is_never_trained_on() -> None:
+    """Neither replayed nor among the rows of a training on the corpus alone."""
+    kept = {seed.text for seed in read_corpus() if seed.held_out}
+    assert len(kept) > 500
+    assert {(row.channel, row.label) for row in corpus_validation(seed=0)} == {
+        ("prompt", 0), ("prompt", 1), ("data", 0), ("data", 1),
+    }  # fmt: skip
+    training, validation = corpus_examples(seed=0)
+    assert not kept & {row.text for row in training}
+    assert len(kept & {row.text for row in validation}) > 400
+    rows = [Example("how are you?", 0)] * 20_000
+    replayed = epoch_texts(rows, Augmentation(replay=0.5), seed=0, epoch=0)[20_000:]
+    assert not kept & {text.text for text in replayed}
 
 
 def test_the_corpus_alone_is_data_to_train_on() -> None:

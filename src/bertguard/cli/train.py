@@ -56,7 +56,10 @@ def command(
     ] = None,
     validation_source: Annotated[
         list[str] | None,
-        typer.Option(help="A source of the data to leave out for validation; may be repeated."),
+        typer.Option(
+            help="A source of the data to leave out for validation; may be repeated. corpus: the "
+            "texts that the package keeps for this."
+        ),
     ] = None,
     validation_share: Annotated[
         float, typer.Option(help="Share of texts for validation where none is named.")
@@ -132,9 +135,11 @@ def command(
     try:
         from bertguard.training.augment import Augmentation
         from bertguard.training.dataset import (
+            CORPUS,
             Where,
             cap_per_source,
             corpus_examples,
+            corpus_validation,
             read_examples,
             repeat_small_sources,
             split_examples,
@@ -185,6 +190,8 @@ def command(
     condition = Where.parse(where) if where else None
     if data:
         training = read_examples(data, where=condition)
+        if CORPUS in (validation_source or ()):
+            training += corpus_validation(seed)
     else:
         training, held_out = corpus_examples(seed, validation_share=validation_share)
     if validation:

@@ -21,6 +21,8 @@ _LABELS = {
     "jailbreak": 1, "attack": 1, "malicious": 1,
 }  # fmt: skip
 _SPACE = re.compile(r"\s+")
+# The name of the corpus among the sources that a run leaves out for validation.
+CORPUS = "corpus"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def corpus_examples(
     validation: list[Example] = []
     known: set[tuple[str, str]] = set()  # two families may meet in one wording
     for line in read_corpus():
-        held_out = _share(line.text) < validation_share
+        held_out = line.held_out or _share(line.text) < validation_share
         for _ in range(1 if held_out else wordings):
             text = line.spoken(rng)
             if (text, line.channel) not in known:
@@ -106,6 +108,16 @@ def corpus_examples(
                     Example(text, line.label, line.channel, f"corpus.{line.language}", "Apache-2.0")
                 )
     return training, validation
+
+
+def corpus_validation(seed: int) -> list[Example]:
+    """What the corpus keeps to choose by, one wording of each seed; the source is `corpus`."""
+    rng = random.Random(f"corpus validation:{seed}")
+    return [
+        Example(line.spoken(rng), line.label, line.channel, CORPUS, "Apache-2.0")
+        for line in read_corpus()
+        if line.held_out
+    ]
 
 
 def _rows(place: str) -> Iterator[tuple[int, Mapping[str, object]]]:

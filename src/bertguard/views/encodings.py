@@ -75,6 +75,8 @@ _MORSE_LETTERS |= {".-.-.-": ".", "--..--": ",", "..--..": "?", "-.-.--": "!", "
 _MORSE_LETTERS |= {".----.": "'", "-....-": "-", "---...": ":", ".--.-.": "@", "-...-": "="}
 _NO_CONTROL = bytes({*b"\t\n\r", *range(32, 127), *range(128, 256)})
 _ROT13_WORD = re.compile(r"[A-Za-z]+")
+# Words that are no common ones, between two that are: names and terms are rotated as well.
+_ROT13_GAP = 12
 
 
 def decoded(source: Text, depth: int = 1) -> list[Edit]:
@@ -284,24 +286,29 @@ def _rot13(source: Text) -> Iterator[Edit]:
         return
     text = source.string
     matches = list(_ROT13_WORD.finditer(text))
-    is_hit = [m[0].lower() in rotated_words() and m[0].lower() not in words() for m in matches]
+    common = words()
+    is_hit = [m[0].lower() in rotated_words() and m[0].lower() not in common for m in matches]
     index = 0
     while index < len(matches):
         if not is_hit[index]:
             index += 1
             continue
-        last, hits, at = index, 1, index + 1
-        while at < len(matches) and at - last <= 4:
+        first = last = index
+        hits, at = 1, index + 1
+        while at < len(matches) and at - last <= _ROT13_GAP:
             if is_hit[at]:
                 last, hits = at, hits + 1
+            elif matches[at][0].lower() in common and len(matches[at][0]) > 3:
+                break  # plain language again: "gung" in a sentence is no beginning
             at += 1
-        first = index
         index = last + 1
+        if hits < 3 or hits < 0.2 * (last - first + 1):
+            continue
         # Words on both sides that are no common words belong to it.
-        while first > 0 and matches[first - 1][0].lower() not in words() and hits > 2:
+        while first > 0 and matches[first - 1][0].lower() not in common:
             first -= 1
-        while last + 1 < len(matches) and matches[last + 1][0].lower() not in words() and hits > 2:
+        while last + 1 < len(matches) and matches[last + 1][0].lower() not in common:
             last += 1
+        index = last + 1
         start, end = matches[first].start(), matches[last].end()
-        if hits >= 3 and hits >= 0.25 * (last - first + 1):
-            yield Edit(start, end, rot13(text[start:end]), "rot13")
+        yield Edit(start, end, rot13(text[start:end]), "rot13")

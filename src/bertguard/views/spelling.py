@@ -40,6 +40,7 @@ _NO_ONSET = re.compile(
     r"st|sv|sw|th|tr|ts|tw|wh|wr)[b-df-hj-np-tv-xz][b-df-hj-np-tv-xz]|q[^u]"
 )
 _PLAIN_WORD = re.compile(r"[A-Za-z]+")
+_SHORTEST = frozenset("a i am an as at be do go he if in is it me no of on or so to us we".split())
 
 
 def despaced(source: Text) -> list[Edit]:
@@ -99,7 +100,15 @@ def _spelled(group: str, *, alone: bool) -> list[str]:
     lower = group.lower()
     if lower in words() or known(lower):
         return [respelled(lower) or group]
+    if not any(map(str.isalpha, group)):
+        return [group]  # "2 0 2 6" and "! ! !" are no letters
+    marks = len(group) - len(group.rstrip("!|"))
+    if marks:
+        return [*_spelled(group[:-marks], alone=alone), group[-marks:]]
     pieces, _ = segmented(group if group.isalpha() else as_letters(group))
+    if not group.isalpha() and not all(piece.lower() in forms() for piece in pieces):
+        # "ana@example": what does not come out as words is not rewritten.
+        pieces, _ = segmented(group)
     if alone or len(group) > _LONGEST_WORD or all(piece.lower() in forms() for piece in pieces):
         return pieces
     # Where wider gaps part the words, a word of its own need not be a common one.
@@ -145,6 +154,10 @@ def _deleeted_word(word: str) -> str:
     plain = respelled(word.lower())
     if plain is not None:
         return plain
+    letters = as_letters(word.lower())
+    # Figures alone and short words are no sign; beside signs "15 17 73575" says "is it tests".
+    if letters in (_SHORTEST if len(letters) < 3 else forms()):
+        return letters
     core = word.rstrip("!|+")
     # Not a common word, so only where figures stand among letters: "pr0t0c0l", not "2024a".
     return as_letters(core) + word[len(core) :] if _LEET_SHAPE.search(core) else ""

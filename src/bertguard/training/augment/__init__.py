@@ -32,7 +32,9 @@ _SHORT_ATTACK_CHARS = 500
 # Of the draws from the corpus; the other languages share the rest evenly.
 _ENGLISH_SHARE = 0.45
 # Of the composed twins, the share above this draw are prompts with a tail of noise.
-_SUFFIXED_FROM = 0.955
+_SUFFIXED_FROM = 0.94
+_LONGEST_REQUEST_CHARS = 240
+_OPAQUE_SHARE = 0.15
 # Of what is written oddly: the guard scores a text as written and as its views read it.
 _READ_AGAIN_SHARE = 0.4
 _SLICE_CHARS = 700
@@ -136,6 +138,8 @@ class _Seeds:
     def __init__(self, seeds: Sequence[Seed]) -> None:
         self._groups: dict[tuple[str, int], dict[str, list[Seed]]] = {}
         for seed in seeds:
+            if seed.held_out:
+                continue
             languages = self._groups.setdefault((seed.channel, seed.label), {})
             languages.setdefault(seed.language, []).append(seed)
 
@@ -159,8 +163,8 @@ class _Seeds:
             start = len(before) + 1
             gap = rng.choice((" ", "\n"))
             return TrainingText(f"{before}{gap}{text}", 1, channel, (start, start + len(text)))
-        if channel == "prompt" and rng.random() < 0.1:
-            # The other way round, for both labels alike: what follows is innocent.
+        if channel == "prompt" and rng.random() < (0.1 if label else 0.3):
+            # The other way round: what follows is innocent. Both labels are as often two in one.
             after = self.draw(rng, "prompt", 0) or ""
             place = (0, len(text)) if label else None
             return TrainingText(f"{text}{rng.choice((' ', chr(10)))}{after}", label, channel, place)
@@ -209,6 +213,9 @@ class _Materials:
 
     def request(self, rng: Random) -> str:
         """What an ordinary user asks."""
+        seed = self._seeds.draw(rng, "prompt", 0) if rng.random() < 0.5 else None
+        if seed and len(seed) <= _LONGEST_REQUEST_CHARS:
+            return seed
         return (_draw(rng, self._orders) or "Tell me about the sea.").strip()
 
     def innocent(self, rng: Random) -> str:
@@ -257,8 +264,10 @@ def _marked(text: str, place: tuple[int, int], channel: str) -> TrainingText:
 def _maybe_odd(rng: Random, text: TrainingText, share: float) -> TrainingText:
     if rng.random() >= share:
         return text
-    if text.label == 0 and rng.random() < 0.15:
-        return text.rewritten(lambda part: opaque(rng, part))
+    if rng.random() < _OPAQUE_SHARE:
+        if text.label == 0 and rng.random() < 0.6:
+            return text.rewritten(lambda part: opaque(rng, part))
+        return text.rewritten(lambda part: _read_again(opaque(rng, part)))
     writing = rng.choice(READABLE)
     if rng.random() < _READ_AGAIN_SHARE:
         return text.rewritten(lambda part: _read_again(writing(rng, part)))

@@ -1,14 +1,15 @@
 """Ways of writing a text oddly, used on both labels alike: oddness alone is no sign.
 
-Only writings that a reader can still read are here. Opaque ones (base64, hex, rot13) are decoded
-by `bertguard.views` before scoring; a model cannot learn to decode them and would only learn to
-fear them, so `opaque` is used on benign text alone.
+Most are writings that a reader can still read. Opaque ones (base64, hex, rot13, reversed runs) are
+decoded by `bertguard.views` before scoring; a model cannot learn to decode them and would only
+learn to fear them, so what `opaque` wrote is shown as it stands with benign text alone.
 """
 
 from __future__ import annotations
 
 import base64
 import codecs
+import html
 from collections.abc import Callable
 from random import Random
 
@@ -17,6 +18,10 @@ Writing = Callable[[Random, str], str]
 _LEET = str.maketrans("aeiostAEIOST", "43105743105 7".replace(" ", ""))
 _CYRILLIC = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")
 _ZERO_WIDTH = ("\u200b", "\u200c", "\u200d", "\u2060", "\u00ad")
+_SHOWN = (
+    "Welcome", "Opening hours", "Our team", "The river in spring", "About this page", "Menu",
+    "Photo gallery", "Thank you for your visit", "Contact", "News from the valley", "Prices",
+)  # fmt: skip
 _KEYS = {"a": "sq", "e": "wr", "i": "uo", "o": "ip", "n": "bm", "r": "et", "s": "ad", "t": "ry"}
 
 
@@ -55,6 +60,12 @@ def spaced(rng: Random, text: str) -> str:
     return "  ".join(" ".join(word) for word in text.split(" "))
 
 
+def dotted(rng: Random, text: str) -> str:
+    """i.g.n.o.r.e, or with another mark between the letters."""
+    mark = rng.choice((".", ".", "-", "_", "·"))
+    return " ".join(mark.join(word) for word in text.split(" "))
+
+
 def confusables(rng: Random, text: str) -> str:
     """Cyrillic letters that look Latin."""
     return _by_word(rng, text, rng.choice((0.3, 1.0)), lambda word: word.translate(_CYRILLIC))
@@ -77,23 +88,41 @@ def prefixed(rng: Random, text: str) -> str:
 
 
 def unmarked(rng: Random, text: str) -> str:
-    """Without punctuation, as Morse code, speech and hurried people leave it."""
+    """Without punctuation, half of it in lower case, as Morse code and hurried people leave it."""
+    text = text.lower() if rng.random() < 0.5 else text
     return "".join(
         letter for letter in text if letter.isalnum() or letter.isspace() or rng.random() < 0.05
     )
 
 
+def in_markup(rng: Random, text: str) -> str:
+    """Where a page does not show it: a comment, an attribute, an element out of sight."""
+    shown = rng.choice(_SHOWN)
+    return rng.choice(
+        (
+            f"<p>{shown}</p><!-- {text} -->",
+            f"<!-- {text} -->\n<h2>{shown}</h2>",
+            f'<img src="p{rng.randint(1, 99)}.jpg" alt="{html.escape(text)}">',
+            f'<a href="/{rng.randint(1, 99)}" title="{html.escape(text)}">{shown}</a>',
+            f"<div hidden>{html.escape(text)}</div><p>{shown}</p>",
+        )
+    )
+
+
 def opaque(rng: Random, text: str) -> str:
-    """base64, hexadecimal or rot13 of the whole."""
+    """base64, hexadecimal or rot13 of the whole, or each line backwards behind an override."""
     raw = text.encode("utf-8", "replace")
     draw = rng.random()
-    if draw < 0.4:
+    if draw < 0.3:
+        return "\n".join(f"\u202e{line[::-1]}\u202c" for line in text.split("\n"))
+    if draw < 0.6:
         return base64.b64encode(raw).decode("ascii")
-    return raw.hex() if draw < 0.7 else codecs.encode(text, "rot13")
+    return raw.hex() if draw < 0.8 else codecs.encode(text, "rot13")
 
 
 READABLE: tuple[Writing, ...] = (
-    upper, typos, typos, leet, leet, spaced, confusables, zero_width, prefixed, prefixed, unmarked,
+    upper, typos, typos, typos, leet, leet, spaced, dotted, confusables, zero_width, prefixed,
+    prefixed, unmarked, unmarked, in_markup, in_markup,
 )  # fmt: skip
 
 

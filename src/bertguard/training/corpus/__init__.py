@@ -3,6 +3,8 @@
 One file per channel, label and language (`prompt.injection.de.txt`), one seed per line. `# word`
 names the category of the lines below it, `\\n` is a line break, and `[[a|b|c]]` stands for one of
 its alternatives, so that a seed is a small family of texts. Our own words, the project's licence.
+
+What another hand wrote to choose by (`prompt.injection.de.validation.txt`) is never trained on.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ class Seed:
     channel: str
     language: str
     category: str
+    held_out: bool = False
 
     def spoken(self, rng: Random) -> str:
         """One text of the family."""
@@ -50,8 +53,10 @@ def read_corpus() -> tuple[Seed, ...]:
 
 
 def _seeds(name: str, text: str) -> Iterator[Seed]:
-    channel, label, language, *rest = [*name.removesuffix(".txt").split("."), "", ""]
-    if channel not in ("prompt", "data") or label not in _LABELS or not language or any(rest):
+    channel, label, language, *rest = [*name.removesuffix(".txt").split("."), "", "", ""]
+    held_out = rest[0] == "validation"
+    known = channel in ("prompt", "data") and label in _LABELS
+    if not known or not language or any(rest[held_out:]):
         raise DataError(f"{name}: expected a name such as prompt.injection.en.txt")
     category = "general"
     for number, line in enumerate(text.splitlines(), start=1):
@@ -63,4 +68,4 @@ def _seeds(name: str, text: str) -> Iterator[Seed]:
             ):
                 raise DataError(f"{name}, line {number}: unbalanced [[ ]]")
             seed = line.strip().replace("\\n", "\n")
-            yield Seed(seed, _LABELS[label], channel, language, category)
+            yield Seed(seed, _LABELS[label], channel, language, category, held_out)
