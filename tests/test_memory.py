@@ -86,7 +86,7 @@ async def test_a_text_that_was_not_scored_whole_is_scored_again() -> None:
 def test_it_is_bounded_and_forgets_the_oldest_use() -> None:
     """Least recently seen first."""
     memory = Memory(2)
-    texts = [Segment(name) for name in "abc"]
+    texts = [memory.key(Segment(name)) for name in "abc"]
     scores = SegmentScores(0.5, (Hit(0, 1, 0.5, "as_written"),))
     memory.keep(texts[0], scores)
     memory.keep(texts[1], scores)
@@ -101,6 +101,6 @@ def test_it_holds_no_text() -> None:
     """Only keyed hashes; another process hashes otherwise."""
     memory = Memory(10)
     segment = Segment(ATTACK, channel=Channel.DATA)
-    memory.keep(segment, SegmentScores(0.9, ()))
+    memory.keep(memory.key(segment), SegmentScores(0.9, ()))
     assert ATTACK.encode() not in pickle.dumps(dict(memory._scores))
-    assert Memory(10)._key(segment) != memory._key(segment)
+    assert Memory(10).key(segment) != memory.key(segment)

@@ -255,7 +255,7 @@ class Guard:
         fresh = scores_by_segment(scored, walk.segments, self._thresholds)
         if not walk.unscanned:
             for number, found in fresh.items():
-                self.memory.keep(walk.segments[number], found)
+                self.memory.keep(walk.keys[number], found)
         scores = fresh | walk.known
         findings = findings_of(scores, walk.segments, self._thresholds)
         action = max(

@@ -74,6 +74,8 @@ class Walk:
         self.scored: list[Scored[Place]] = []
         # Segments that need no model: their texts were scored before.
         self.known: dict[int, SegmentScores] = {}
+        # What the others will be remembered under.
+        self.keys: dict[int, bytes] = {}
 
     @property
     def cost(self) -> int:
@@ -93,11 +95,13 @@ class Walk:
         self.total_chars = sum(len(segment.text) for segment in self.segments)
         left = self._guard.max_windows
         for number, segment in enumerate(self.segments):
-            known = self._guard.memory.recall(segment)
+            key = self._guard.memory.key(segment)
+            known = self._guard.memory.recall(key)
             if known is not None:
                 self.known[number] = known
                 self.scanned_chars += len(segment.text)
                 continue
+            self.keys[number] = key
             found = views(segment.text)
             if found.truncated:
                 self.notes.append(f"views_bounded at {segment.pointer or '/'}")

@@ -104,8 +104,8 @@ def test_memory(benchmark: Benchmark) -> None:
     """A text that is remembered, found again."""
     memory = Memory(1000)
     segment = Segment(text_of(100))
-    memory.keep(segment, SegmentScores(0.1, ()))
-    assert benchmark(memory.recall, segment) is not None
+    memory.keep(memory.key(segment), SegmentScores(0.1, ()))
+    assert benchmark(lambda: memory.recall(memory.key(segment))) is not None
 
 
 def test_verdict(benchmark: Benchmark, guard: Guard) -> None:

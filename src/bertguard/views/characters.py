@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from functools import cache
 from importlib.resources import files
 
-from bertguard.views.language import Text, as_letters, known, words
+from bertguard.views.language import Text, as_letters, known, stretches, words
 from bertguard.views.offsets import Edit
 
 # Marks that no reader sees: soft hyphen, joiners, zero-width and bidi controls, fillers,
@@ -87,7 +88,8 @@ def folded(source: Text) -> list[Edit]:
     text = source.string
     if text.isascii():
         return []
-    candidates = {word for word in _WORD.findall(text) if not word.isascii()}
+    found = (_WORD.findall(text, *place) for place in stretches(text))
+    candidates = {word for word in itertools.chain.from_iterable(found) if not word.isascii()}
     sure: dict[str, str] = {}
     likely: dict[str, str] = {}
     accented: dict[str, str] = {}

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 import base64
 import binascii
+import itertools
 import re
 from collections.abc import Iterator
 from urllib.parse import unquote_plus
 
-from bertguard.views.language import Text, reads_as_language, rot13, rotated_words, segmented, words
+from bertguard.views.language import (
+    Text,
+    reads_as_language,
+    rot13,
+    rotated_words,
+    segmented,
+    stretches,
+    words,
+)
 from bertguard.views.offsets import Edit
 
 MAX_SPAN_BYTES = 8192
@@ -139,7 +148,8 @@ def _runs(text: str, depth: int) -> Iterator[Edit]:
             cut = used < len(joined)
             end = match.start() + used if cut else match.end()
             yield Edit(match.start(), end, plain, kind, cut=cut)
-    for match in _RUN.finditer(text):
+    runs = (_RUN.finditer(text, *place) for place in stretches(text))
+    for match in itertools.chain.from_iterable(runs):
         run = match[0]
         if run.isalpha() and run[1:].islower():
             continue  # a plain word

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterator
 from functools import cache
 from importlib.resources import files
 
@@ -23,6 +24,8 @@ _ROTATED_NATURALLY |= {"png", "sne", "url"}
 _ABC = "abcdefghijklmnopqrstuvwxyz"
 _ROT13 = str.maketrans(_ABC + _ABC.upper(), _ABC[13:] + _ABC[:13] + (_ABC[13:] + _ABC[:13]).upper())
 _LONGEST_WORD = 16
+_STRETCH_CHARS = 32_768
+_SPACE = re.compile(r"\s")
 _WORD = re.compile(r"[a-z0-9@$!|+\u0080-\U0010ffff]+")
 _A_LETTER = re.compile(r"[a-z]")
 _ASCII_WORD = re.compile(r"[a-z]+")
@@ -81,6 +84,22 @@ def tokens(text: str) -> list[str]:
     return lower.translate(_PARTING).split() if text.isascii() else _WORD.findall(lower)
 
 
+def stretches(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of stretches of a long text, cut at white space where there is any near.
+
+    One call of a regular expression or of `split` holds the GIL until it ends, and an event loop
+    waits; on stretches it lets go between them.
+    """
+    start = 0
+    while len(text) - start > 2 * _STRETCH_CHARS:
+        space = _SPACE.search(text, start + _STRETCH_CHARS)
+        if space is None:
+            break
+        yield start, space.start()
+        start = space.start()
+    yield start, len(text)
+
+
 class Text:
     """A text with its words at hand: several signs are looked for among them."""
 
@@ -94,7 +113,10 @@ class Text:
     def words(self) -> frozenset[str]:
         """The different words in lower case."""
         if self._words is None:
-            self._words = frozenset(tokens(self.string))
+            found: set[str] = set()
+            for start, end in stretches(self.string):
+                found.update(tokens(self.string[start:end]))
+            self._words = frozenset(found)
         return self._words
 
 
