@@ -209,6 +209,9 @@ def command(
             if row.label == 0 or row.channel == "prompt" or len(row.text) <= most_injection_chars
         ]
     training = cap_per_source(training, most=limits, seed=seed)
+    if validation_source:
+        # A threshold must not be that of the largest source either.
+        held_out = cap_per_source(held_out, most=limits, seed=seed)
     least = per_channel(
         least_injections_per_source or (), "--least-injections-per-source", int
     ).items()
