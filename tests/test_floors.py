@@ -15,7 +15,7 @@ SOURCE = Path(__file__).parent.parent / "src" / "bertguard"
 GROUND = {"errors", "segments", "scoring"}
 STATE = GROUND | {"verdict", "policy"}
 WIRE = {"errors", "segments", "verdict", "wire"}
-FINDINGS = STATE | {"views", "batching", "memory"}
+FINDINGS = STATE | {"views", "waiting", "batching", "memory"}
 WALK = FINDINGS | {"wire", "findings", "walk"}
 GUARD = WALK | {"guard"}
 MODEL = {"errors", "scoring", "model"}
@@ -25,7 +25,8 @@ FLOORS: dict[str, set[str]] = {
     "scoring": set(),
     "verdict": STATE,
     "policy": STATE,
-    "batching": STATE | {"batching"},
+    "waiting": STATE | {"waiting"},
+    "batching": STATE | {"waiting", "batching"},
     "views": GROUND | {"views"},
     "wire": WIRE,
     "memory": STATE,

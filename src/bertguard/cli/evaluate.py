@@ -2,22 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
-
-
-def _show(bar: Progress, task: TaskID, done: int) -> None:
-    bar.update(task, completed=done)
-
-
-def _count(bar: Progress, task: TaskID, _: str) -> None:
-    bar.advance(task)
 
 
 def command(
@@ -79,9 +67,7 @@ def command(
     import json
     from dataclasses import asdict, replace
 
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from bertguard.cli.progress import Bars
     from bertguard.guard import Guard
 
     named = [place for place in places if place == "bundled" or Path(place).is_dir()]
@@ -89,11 +75,9 @@ def command(
     if not data:
         raise ConfigurationError(f"only checkpoints ({', '.join(named)}) and no data to judge by")
     examples = read_examples(data, where=Where.parse(where) if where else None)
-    console = Console(stderr=True)
     found = []
-    with Progress(console=console, disable=not console.is_terminal) as bar:
+    with Bars() as bars:
         for place in [*named, *(checkpoint or ())] or ["bundled"]:
-            task = bar.add_task(f"scoring {Path(place).name}", total=len(examples))
             with Guard.load(
                 None if place == "bundled" else place,
                 device=device,
@@ -107,11 +91,11 @@ def command(
                     examples,
                     flag_at=flag_at,
                     data=[Path(file).name for file in data],
-                    report=partial(_show, bar, task),
+                    report=bars.work(f"scoring {Path(place).name}", len(examples)).reach,
                 )
                 if obfuscate:
-                    task = bar.add_task("writing oddly", total=len(WRITINGS))
-                    disguises = robustness(guard, examples, report=partial(_count, bar, task))
+                    odd = bars.work("writing oddly", len(WRITINGS))
+                    disguises = robustness(guard, examples, report=odd.advance)
                     one = replace(one, disguises=[asdict(disguise) for disguise in disguises])
             found.append(one)
     typer.echo(reports.to_json(found) if as_json else reports.to_markdown(found), nl=False)
