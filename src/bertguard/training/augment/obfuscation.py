@@ -17,6 +17,15 @@ Writing = Callable[[Random, str], str]
 
 _LEET = str.maketrans("aeiostAEIOST", "43105743105 7".replace(" ", ""))
 _CYRILLIC = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")
+_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+_MORSE = dict(
+    zip(
+        _LETTERS,
+        ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- "
+        ".-- -..- -.-- --.. ----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----.".split(),
+        strict=True,
+    )
+)
 _ZERO_WIDTH = ("\u200b", "\u200c", "\u200d", "\u2060", "\u00ad")
 _SHOWN = (
     "Welcome", "Opening hours", "Our team", "The river in spring", "About this page", "Menu",
@@ -109,11 +118,19 @@ def in_markup(rng: Random, text: str) -> str:
     )
 
 
+def morse(text: str) -> str:
+    """ITU Morse code of the ASCII letters and figures, words parted by a stroke."""
+    words = ["".join(c for c in word if c in _MORSE) for word in text.lower().split()]
+    return " / ".join(" ".join(_MORSE[letter] for letter in word) for word in words if word)
+
+
 def opaque(rng: Random, text: str) -> str:
-    """base64, hexadecimal or rot13 of the whole, or each line backwards behind an override."""
+    """base64, hexadecimal, rot13 or Morse of the whole, or each line backwards."""
     raw = text.encode("utf-8", "replace")
     draw = rng.random()
-    if draw < 0.3:
+    if draw < 0.15 and (signs := morse(text)):
+        return signs
+    if draw < 0.4:
         return "\n".join(f"\u202e{line[::-1]}\u202c" for line in text.split("\n"))
     if draw < 0.6:
         return base64.b64encode(raw).decode("ascii")

@@ -23,15 +23,6 @@ from bertguard.training.dataset import Example
 from bertguard.training.evaluation import score_all
 from bertguard.training.metrics import ranking
 
-_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-_MORSE = dict(
-    zip(
-        _LETTERS,
-        ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- "
-        ".-- -..- -.-- --.. ----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----.".split(),
-        strict=True,
-    )
-)
 _TURNED = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ɐqɔpǝɟƃɥᴉɾʞlɯuodbɹsʇnʌʍxʎz")
 _WIDE = {point: point + 0xFEE0 for point in range(0x21, 0x7F)} | {0x20: 0x3000}
 _CARRIER = "Have a nice day."
@@ -50,11 +41,6 @@ def _selectors(text: str) -> str:
     """Variation selectors behind an emoji, one for each byte."""
     marks = (chr(0xFE00 + b) if b < 16 else chr(0xE0100 + b - 16) for b in _bytes(text))
     return f"{_CARRIER} \U0001f600" + "".join(marks)
-
-
-def _morse(text: str) -> str:
-    words = ["".join(c for c in word if c in _MORSE) for word in text.lower().split()]
-    return " / ".join(" ".join(_MORSE[letter] for letter in word) for word in words if word)
 
 
 # Each takes the generator and the text. Tags and Morse carry ASCII only, as their users do.
@@ -80,7 +66,7 @@ WRITINGS: dict[str, Callable[[Random, str], str]] = {
     "base32": lambda _, text: base64.b32encode(_bytes(text)).decode(),
     "hex": lambda _, text: binascii.hexlify(_bytes(text)).decode(),
     "rot13": lambda _, text: codecs.encode(text, "rot13"),
-    "Morse": lambda _, text: _morse(text),
+    "Morse": lambda _, text: obfuscation.morse(text),
 }
 
 
