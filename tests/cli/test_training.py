@@ -38,7 +38,7 @@ def trained(encoder: Path, data: Path, tmp_path_factory: pytest.TempPathFactory)
     """A checkpoint that `guard train` wrote."""
     out = tmp_path_factory.mktemp("trained") / "out"
     code, stdout, stderr = run(
-        "train", data, "--out", out, "--base", encoder, "--window", "32", "--epochs", "6",
+        "train", data, "--out", out, "--base", encoder, "--window", "32", "--epochs", "9",
         "--batch-tokens", "256", "--learning-rate", "0.002", "--device", "cpu", "--dtype", "fp32",
         # Two phrases are all that the tiny vocabulary can spell: the corpus would be noise to it.
         "--composed", "4", "--obfuscated", "0.1", "--replay", "0", "--name", "mine",
