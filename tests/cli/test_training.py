@@ -48,12 +48,31 @@ def trained(encoder: Path, data: Path, tmp_path_factory: pytest.TempPathFactory)
     return out
 
 
+@pytest.mark.parametrize("validated", ["by the corpus", "by a file"])
+def test_texts_kept_to_choose_by_are_never_trained_on(
+    encoder: Path, data: Path, tmp_path: Path, validated: str
+) -> None:
+    """Left out by name they are validation; beside a file for that they are not used."""
+    by_file = ("--validation", data) if validated == "by a file" else ()
+    code, _, err = run(
+        "train", data, "--out", tmp_path / "out", "--base", encoder, "--window", "32",
+        "--replay", "0", "--device", "cpu", "--dtype", "fp32", "--validation-source", "corpus",
+        *by_file,
+    )  # fmt: skip
+    assert code == 0, err
+    card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    assert "| rows |" in card
+    assert "| corpus |" not in card
+    assert ("60 rows for validation" in card) is (validated == "by a file")
+
+
 def test_what_was_trained_is_measured_exported_and_served(
     trained: Path, data: Path, tmp_path: Path
 ) -> None:
     """The documented sequence, each step on the result of the one before."""
-    code, table, _ = run("evaluate", data, "--checkpoint", trained, "--report", tmp_path)
+    code, table, told = run("evaluate", data, "--checkpoint", trained, "--report", tmp_path)
     assert code == 0
+    assert "scoring out 60/60" in told  # a log has no bar
     assert "| prompt | rows |" in table
     (report,) = json.loads((tmp_path / "report.json").read_text())["models"]
     assert report["channels"]["prompt"]["ranking"]["roc_auc"] > 0.9

@@ -40,9 +40,7 @@ def command(
         from bertguard.training.thresholds import fit_thresholds, with_thresholds
     except ImportError as error:
         raise MissingExtraError("guard calibrate", "train") from error
-    from rich.console import Console
-    from rich.progress import Progress
-
+    from bertguard.cli.progress import Bars
     from bertguard.guard import Guard
     from bertguard.model.checkpoint import read_manifest, write_manifest
     from bertguard.model.loading import find_checkpoint
@@ -54,20 +52,19 @@ def command(
         raise ConfigurationError(f"{out}: is there already; name a new directory")
     manifest = read_manifest(directory)
     examples = read_examples(data)
-    console = Console(stderr=True)
     with (
         Guard.load(
             directory, device=device, timeout_seconds=24 * 3600.0, max_windows=1_000_000
         ) as guard,
-        Progress(console=console, disable=not console.is_terminal) as bar,
+        Bars() as bars,
     ):
-        task = bar.add_task("scoring", total=sum(row.label == 0 for row in examples))
+        benign = sum(row.label == 0 for row in examples)
         fitted = fit_thresholds(
             guard,
             examples,
             flag_rate=flag_rate,
             block_rate=block_rate,
-            report=lambda done: bar.update(task, completed=done),
+            report=bars.work("scoring", benign).reach,
         )
     if out is not None:
         shutil.copytree(directory, out)

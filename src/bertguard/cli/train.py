@@ -190,8 +190,8 @@ def command(
     condition = Where.parse(where) if where else None
     if data:
         training = read_examples(data, where=condition)
-        if CORPUS in (validation_source or ()):
-            training += corpus_validation(seed)
+        if CORPUS in (validation_source or ()) and not validation:
+            training += corpus_validation(seed)  # and out again by the split
     else:
         training, held_out = corpus_examples(seed, validation_share=validation_share)
     if validation:
@@ -202,6 +202,9 @@ def command(
             validation_share=validation_share,
             validation_sources=validation_source or (),
         )
+        if validation_source:
+            # A threshold must not be that of the largest source either.
+            held_out = cap_per_source(held_out, most=limits, seed=seed)
     if most_injection_chars is not None:
         training = [
             row
@@ -209,9 +212,6 @@ def command(
             if row.label == 0 or row.channel == "prompt" or len(row.text) <= most_injection_chars
         ]
     training = cap_per_source(training, most=limits, seed=seed)
-    if validation_source:
-        # A threshold must not be that of the largest source either.
-        held_out = cap_per_source(held_out, most=limits, seed=seed)
     least = per_channel(
         least_injections_per_source or (), "--least-injections-per-source", int
     ).items()
