@@ -8,7 +8,8 @@ import tempfile
 from pathlib import Path
 
 from bertguard import Guard
-from bertguard.training.dataset import Example, split_examples
+from bertguard.training.dataset import split_examples
+from bertguard.training.examples import Example
 from bertguard.training.loop import Step, train
 from bertguard.training.settings import Settings
 

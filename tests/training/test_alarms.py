@@ -6,10 +6,10 @@ import base64
 import json
 
 from bertguard import Channel, Guard, Policy, Thresholds
-from bertguard.training.dataset import Example
 from bertguard.training.evaluation import evaluate
 from bertguard.training.evaluation.alarms import ViewAlarms, view_alarms
 from bertguard.training.evaluation.report import to_json, to_markdown
+from bertguard.training.examples import Example
 from support import ATTACK, BENIGN, KeywordScorer
 
 HIDDEN = base64.b64encode(ATTACK.encode()).decode()

@@ -16,7 +16,7 @@ from bertguard.training.augment.carriers import CARRIERS, HERE, Carrier, fill, j
 from bertguard.training.augment.obfuscation import READABLE, Writing, opaque
 from bertguard.training.augment.payloads import is_order, payload
 from bertguard.training.augment.texts import TrainingText, excerpt
-from bertguard.training.dataset import Example
+from bertguard.training.examples import Example
 
 DOCUMENT = (
     "The station opened in 1901. It has four platforms.\nTrains run hourly.\n\nTickets: 3 euro."

@@ -11,7 +11,7 @@ import grams
 from bertguard.errors import DataError
 from bertguard.training.augment import Augmentation, epoch_texts
 from bertguard.training.corpus import _seeds, read_corpus
-from bertguard.training.dataset import Example, corpus_examples, corpus_validation
+from bertguard.training.examples import Example, corpus_examples, corpus_validation
 
 
 def test_every_kind_is_there_in_every_language() -> None:

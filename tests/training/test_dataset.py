@@ -14,15 +14,12 @@ from hypothesis import strategies as st
 
 from bertguard.errors import DataError
 from bertguard.training.dataset import (
-    Example,
-    Where,
     cap_per_source,
-    data_hash,
-    read_examples,
     repeat_small_sources,
     split_examples,
     token_budget_batches,
 )
+from bertguard.training.examples import Example, Where, data_hash, read_examples
 
 ROWS = [
     {"text": "What is the weather?", "label": 0, "channel": "prompt", "source": "a"},

@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from bertguard import Guard
-from bertguard.training.dataset import Example
 from bertguard.training.evaluation import evaluate, worst_errors
 from bertguard.training.evaluation.page import to_page
 from bertguard.training.evaluation.report import to_json, to_markdown, write
+from bertguard.training.examples import Example
 from bertguard.training.metrics import (
     calibration_error,
     ranking,

@@ -25,7 +25,7 @@ from bertguard.errors import CheckpointError, ConfigurationError
 from bertguard.model.checkpoint import read_manifest
 from bertguard.training import loop
 from bertguard.training.augment import Augmentation
-from bertguard.training.dataset import Example
+from bertguard.training.examples import Example
 from bertguard.training.loop import Step, train
 from bertguard.training.settings import Settings
 from tiny import tiny_encoder, tiny_tokenizer

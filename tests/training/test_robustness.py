@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from bertguard import Channel, Guard, Policy, Thresholds
-from bertguard.training.dataset import Example
 from bertguard.training.evaluation import evaluate
 from bertguard.training.evaluation.report import to_markdown
 from bertguard.training.evaluation.robustness import WRITINGS, Disguise, robustness
+from bertguard.training.examples import Example
 from support import ATTACK, BENIGN, KeywordScorer
 
 ROWS = [Example(f"{ATTACK} number {n}", 1) for n in range(8)]

@@ -15,7 +15,7 @@ from bertguard.errors import MissingExtraError
 if TYPE_CHECKING:
     import torch
 
-    from bertguard.training.dataset import Example
+    from bertguard.training.examples import Example
     from bertguard.training.loop import Step
     from bertguard.training.settings import Settings
     from bertguard.training.start import Start
@@ -104,7 +104,7 @@ def _dtype(device: torch.device) -> str:
 def _corpus(rows: int) -> list[Example]:
     """So many texts of the package's corpus, in all its languages, in random order."""
     from bertguard.training.corpus import read_corpus
-    from bertguard.training.dataset import Example
+    from bertguard.training.examples import Example
 
     rng = Random(0)  # noqa: S311  # an order, not a secret
     seeds = list(read_corpus())

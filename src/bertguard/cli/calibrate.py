@@ -36,7 +36,7 @@ def command(
     from bertguard.errors import ConfigurationError, MissingExtraError
 
     try:
-        from bertguard.training.dataset import read_examples
+        from bertguard.training.examples import read_examples
         from bertguard.training.thresholds import fit_thresholds, with_thresholds
     except ImportError as error:
         raise MissingExtraError("guard calibrate", "train") from error

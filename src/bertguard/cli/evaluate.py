@@ -53,11 +53,11 @@ def command(
     from bertguard.errors import ConfigurationError, MissingExtraError
 
     try:
-        from bertguard.training.dataset import Where, read_examples
         from bertguard.training.evaluation import evaluate, worst_errors
         from bertguard.training.evaluation import report as reports
         from bertguard.training.evaluation.page import to_page
         from bertguard.training.evaluation.robustness import WRITINGS, robustness
+        from bertguard.training.examples import Where, read_examples
     except ImportError as error:
         raise MissingExtraError("guard evaluate", "train") from error
     if flag_at is not None and not 0 <= flag_at <= 1:

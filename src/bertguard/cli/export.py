@@ -32,7 +32,7 @@ def command(
 
     try:
         from bertguard.model.export import export
-        from bertguard.training.dataset import read_examples
+        from bertguard.training.examples import read_examples
     except ImportError as error:
         raise MissingExtraError("guard export", "train") from error
 

@@ -134,15 +134,13 @@ def command(
 
     try:
         from bertguard.training.augment import Augmentation
-        from bertguard.training.dataset import (
+        from bertguard.training.dataset import cap_per_source, repeat_small_sources, split_examples
+        from bertguard.training.examples import (
             CORPUS,
             Where,
-            cap_per_source,
             corpus_examples,
             corpus_validation,
             read_examples,
-            repeat_small_sources,
-            split_examples,
         )
         from bertguard.training.loop import train
         from bertguard.training.settings import Settings

@@ -19,8 +19,8 @@ from bertguard.model.checkpoint import Manifest
 from bertguard.model.torch_scorer import collate
 from bertguard.training import resume, saving
 from bertguard.training.augment import Augmentation, TrainingText, epoch_texts
-from bertguard.training.dataset import Example, data_hash
 from bertguard.training.epoch import LabelledWindow, epoch_batches, labelled_windows
+from bertguard.training.examples import Example, data_hash
 from bertguard.training.settings import Settings
 from bertguard.training.start import Start, starting_point
 from bertguard.training.validation import Scored, Validator, autocast, keep, validation_loss

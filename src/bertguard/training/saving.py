@@ -21,7 +21,7 @@ from bertguard.model.checkpoint import (
     write_manifest,
 )
 from bertguard.training.calibration import Calibration, calibrate
-from bertguard.training.dataset import Example, data_hash
+from bertguard.training.examples import Example, data_hash
 from bertguard.training.metrics import ranking, ranking_intervals
 from bertguard.training.settings import Settings
 from bertguard.training.start import Start

@@ -10,8 +10,8 @@ from bertguard.errors import DataError
 from bertguard.guard import Guard
 from bertguard.model.checkpoint import Manifest
 from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE, LEAST_BENIGN
-from bertguard.training.dataset import Example
 from bertguard.training.evaluation import score_all
+from bertguard.training.examples import Example
 from bertguard.training.metrics import share_interval
 
 

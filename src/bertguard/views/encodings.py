@@ -1,4 +1,4 @@
-"""Spans of a text that decode into language: base64, base32, hex, escapes, URL, Morse, rot13.
+"""Spans of a text that decode into language: base64, base32, hex, escapes, URL, and ciphers.
 
 Each reader finds candidates in linear time and yields edits for those that read as language once
 decoded (or as one more encoding of it); noise such as hashes, keys and identifiers yields nothing.
@@ -13,12 +13,10 @@ import re
 from collections.abc import Iterator
 from urllib.parse import unquote_plus
 
+from bertguard.views.ciphers import morse, rot13_runs
 from bertguard.views.language import (
     Text,
     reads_as_language,
-    rot13,
-    rotated_words,
-    segmented,
     stretches,
     words,
 )
@@ -63,29 +61,7 @@ _ESCAPE = re.compile(r"\\[ux]\{?([0-9a-fA-F]+)\}?")
 _URL_TOKEN = re.compile(r"[^\s<>\"'`]+")
 _URL_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _NEEDLESS = re.compile(r"%(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
-_MORSE = re.compile(
-    r"(?<![\w.\-·•−–—])[.\-·•−–—_]{1,7}(?:[ \t/|]{1,7}+[.\-·•−–—_]{1,7}(?![.\-·•−–—_])){4,}+"
-)
-_MORSE_MARKS = str.maketrans("·•−–—_", "..----")
-# Every word of Morse but the shortest holds a letter with both marks.
-_MORSE_PAIRS = [".-", "-.", "._", "_."]
-_MORSE_PAIRS += [a + b for x in ".·•" for y in "-−–—_" for a, b in ((x, y), (y, x))]
-_MORSE_GAP = re.compile(r"\s*[/|]\s*|\s{2,}")
-# Source: ITU-R M.1677-1.
-_MORSE_LETTERS = {
-    ".-": "a", "-...": "b", "-.-.": "c", "-..": "d", ".": "e", "..-.": "f", "--.": "g",
-    "....": "h", "..": "i", ".---": "j", "-.-": "k", ".-..": "l", "--": "m", "-.": "n", "---": "o",
-    ".--.": "p", "--.-": "q", ".-.": "r", "...": "s", "-": "t", "..-": "u", "...-": "v",
-    ".--": "w", "-..-": "x", "-.--": "y", "--..": "z", "-----": "0", ".----": "1", "..---": "2",
-    "...--": "3", "....-": "4", ".....": "5", "-....": "6", "--...": "7", "---..": "8",
-    "----.": "9",
-}  # fmt: skip
-_MORSE_LETTERS |= {".-.-.-": ".", "--..--": ",", "..--..": "?", "-.-.--": "!", "-..-.": "/"}
-_MORSE_LETTERS |= {".----.": "'", "-....-": "-", "---...": ":", ".--.-.": "@", "-...-": "="}
 _NO_CONTROL = bytes({*b"\t\n\r", *range(32, 127), *range(128, 256)})
-_ROT13_WORD = re.compile(r"[A-Za-z]+")
-# Words that are no common ones, between two that are: names and terms are rotated as well.
-_ROT13_GAP = 12
 
 
 def decoded(source: Text, depth: int = 1) -> list[Edit]:
@@ -95,10 +71,11 @@ def decoded(source: Text, depth: int = 1) -> list[Edit]:
     """
     text = source.string
     found: list[Edit] = []
-    for reader in (_runs, _escapes, _url, _morse):
+    for reader in (_runs, _escapes, _url):
         found += reader(text, depth)
     found += _grouped_hex(source, depth)
-    found += _rot13(source)
+    found += [edit for edit in morse(text) if _accepted(edit.text, depth)]
+    found += rot13_runs(source)
     edits: list[Edit] = []
     for edit in sorted(found, key=lambda e: (e.start, -e.end)):
         if not edits or edit.start >= edits[-1].end:
@@ -270,55 +247,3 @@ def _url(text: str, depth: int) -> Iterator[Edit]:
         sentence = escapes >= 3 and (len(plain.split()) > 3 or foreign >= 8)
         if needless or (sentence and _accepted(plain, depth)):
             yield Edit(match.start(), match.end(), plain, "url")
-
-
-def _morse(text: str, depth: int) -> Iterator[Edit]:
-    if not any(pair in text for pair in _MORSE_PAIRS[: 4 if text.isascii() else None]):
-        return
-    for match in _MORSE.finditer(text):
-        signs = match[0].translate(_MORSE_MARKS)
-        groups = [group.split() for group in _MORSE_GAP.split(signs)]
-        codes = sum(map(len, groups))
-        found = ["".join(_MORSE_LETTERS.get(code, "") for code in group) for group in groups]
-        plain = " ".join(filter(None, found))
-        if sum(map(len, found)) < 0.9 * codes:
-            continue
-        if len(found) < 3 and segmented(plain.replace(" ", "")[:400])[1] >= 0.6:
-            plain = " ".join(segmented(plain.replace(" ", ""))[0])
-        if _accepted(plain, depth):
-            yield Edit(match.start(), match.end(), plain, "morse")
-
-
-def _rot13(source: Text) -> Iterator[Edit]:
-    """Runs of words in which three common words and more stand thirteen letters on."""
-    seen = rotated_words() & source.words
-    if len(seen) < 3 or max(map(len, seen)) < 5:
-        return
-    text = source.string
-    matches = list(_ROT13_WORD.finditer(text))
-    common = words()
-    is_hit = [m[0].lower() in rotated_words() and m[0].lower() not in common for m in matches]
-    index = 0
-    while index < len(matches):
-        if not is_hit[index]:
-            index += 1
-            continue
-        first = last = index
-        hits, at = 1, index + 1
-        while at < len(matches) and at - last <= _ROT13_GAP:
-            if is_hit[at]:
-                last, hits = at, hits + 1
-            elif matches[at][0].lower() in common and len(matches[at][0]) > 3:
-                break  # plain language again: "gung" in a sentence is no beginning
-            at += 1
-        index = last + 1
-        if hits < 3 or hits < 0.2 * (last - first + 1):
-            continue
-        # Words on both sides that are no common words belong to it.
-        while first > 0 and matches[first - 1][0].lower() not in common:
-            first -= 1
-        while last + 1 < len(matches) and matches[last + 1][0].lower() not in common:
-            last += 1
-        index = last + 1
-        start, end = matches[first].start(), matches[last].end()
-        yield Edit(start, end, rot13(text[start:end]), "rot13")

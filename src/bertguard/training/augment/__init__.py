@@ -23,7 +23,7 @@ from bertguard.training.augment.payloads import (
 )
 from bertguard.training.augment.texts import TrainingText, excerpt, sentence
 from bertguard.training.corpus import Seed, read_corpus
-from bertguard.training.dataset import Example
+from bertguard.training.examples import Example
 from bertguard.views import views
 
 __all__ = ["Augmentation", "TrainingText", "epoch_texts"]

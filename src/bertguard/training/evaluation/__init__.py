@@ -10,8 +10,8 @@ import numpy
 
 from bertguard.guard import Guard
 from bertguard.segments import Channel
-from bertguard.training.dataset import Example
 from bertguard.training.evaluation.alarms import ViewAlarms, view_alarms
+from bertguard.training.examples import Example
 from bertguard.training.metrics import (
     Interval,
     Ranking,

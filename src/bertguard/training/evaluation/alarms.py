@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from bertguard.guard import Guard
 from bertguard.segments import Channel
-from bertguard.training.dataset import Example
+from bertguard.training.examples import Example
 from bertguard.verdict import Action
 from bertguard.views import views
 

@@ -16,9 +16,9 @@ from matplotlib import pyplot
 from matplotlib.axes import Axes
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from bertguard.training.dataset import Example
 from bertguard.training.evaluation import Report
 from bertguard.training.evaluation.report import tables
+from bertguard.training.examples import Example
 from bertguard.training.metrics import calibration_bins
 
 _STYLE = """

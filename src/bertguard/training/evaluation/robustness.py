@@ -19,8 +19,8 @@ from urllib.parse import quote
 
 from bertguard.guard import Guard
 from bertguard.training.augment import obfuscation
-from bertguard.training.dataset import Example
 from bertguard.training.evaluation import score_all
+from bertguard.training.examples import Example
 from bertguard.training.metrics import ranking
 
 _TURNED = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ɐqɔpǝɟƃɥᴉɾʞlɯuodbɹsʇnʌʍxʎz")
