@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,18 @@ def test_several_checkpoints_are_measured_side_by_side(
         code, _, err = run("evaluate", *wrong)
         assert code == 2
         assert "data" in err or "--report" in err
+
+
+def test_checkpoints_of_one_name_are_told_apart_by_where_they_lie(
+    trained: Path, data: Path, tmp_path: Path
+) -> None:
+    """Two runs of one recipe have one name; a table of both must say which row is whose."""
+    twin = shutil.copytree(trained, tmp_path / "twin")
+    code, out, _ = run("evaluate", trained, twin, data, "--json")
+    assert code == 0
+    models = [report["model_id"].partition(": mine/") for report in json.loads(out)["models"]]
+    assert [place for place, _, _ in models] == [str(trained), str(twin)]
+    assert models[0][2] == models[1][2] != ""
 
 
 @pytest.mark.parametrize("command", ["train", "evaluate"])

@@ -65,6 +65,7 @@ def command(
     if errors and report is None:
         raise ConfigurationError("--errors writes into the directory of --report; name one")
     import json
+    from collections import Counter
     from dataclasses import asdict, replace
 
     from bertguard.cli.progress import Bars
@@ -76,8 +77,9 @@ def command(
         raise ConfigurationError(f"only checkpoints ({', '.join(named)}) and no data to judge by")
     examples = read_examples(data, where=Where.parse(where) if where else None)
     found = []
+    checkpoints = [*named, *(checkpoint or ())] or ["bundled"]
     with Bars() as bars:
-        for place in [*named, *(checkpoint or ())] or ["bundled"]:
+        for place in checkpoints:
             with Guard.load(
                 None if place == "bundled" else place,
                 device=device,
@@ -98,6 +100,12 @@ def command(
                     disguises = robustness(guard, examples, report=odd.advance)
                     one = replace(one, disguises=[asdict(disguise) for disguise in disguises])
             found.append(one)
+    known = Counter(one.model_id for one in found)
+    found = [
+        # Two trainings of one name: where they lie tells them apart.
+        replace(one, model_id=f"{place}: {one.model_id}") if known[one.model_id] > 1 else one
+        for place, one in zip(checkpoints, found, strict=True)
+    ]
     typer.echo(reports.to_json(found) if as_json else reports.to_markdown(found), nl=False)
     if report is not None:
         for file in reports.write(found, report, to_page(found, examples)):

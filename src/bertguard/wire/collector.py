@@ -71,7 +71,8 @@ def point(link: Link) -> str:
         if isinstance(key, str):
             if not is_short(key):
                 break
-            key = key.replace("~", "~0").replace("/", "~1")  # noqa: PLW2901 - its escaped spelling
+            if "~" in key or "/" in key:
+                key = key.replace("~", "~0").replace("/", "~1")  # noqa: PLW2901 - its escaped spelling
         pointer += f"/{key}"
     return pointer
 

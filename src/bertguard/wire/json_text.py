@@ -17,6 +17,7 @@ from itertools import accumulate
 from json import detect_encoding
 
 from bertguard.errors import UnreadableError
+from bertguard.wire.vocabulary import PROTOCOL_WORDS
 
 MAX_NESTING = 64
 MAX_NUMBER_DIGITS = 1_000
@@ -144,7 +145,9 @@ def _has_long_number(text: str) -> bool:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) == len(pairs) and (
-        len(pairs) < 2 or len({_folded(key) for key in result}) == len(pairs)
+        len(pairs) < 2
+        or _PLAIN_KEYS.issuperset(result)
+        or len({_folded(key) for key in result}) == len(pairs)
     ):
         return result
     raise UnreadableError(
@@ -156,6 +159,10 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _folded(key: str) -> str:
     return key.lower() if key.isascii() else unicodedata.normalize("NFKC", key).casefold()
+
+
+# The words of the formats that are as they fold: no two of them can fold to one.
+_PLAIN_KEYS = frozenset(word for word in PROTOCOL_WORDS if word == _folded(word))
 
 
 def _no_constant(name: str) -> float:

@@ -70,7 +70,8 @@ def turn(message: dict[str, object], c: Collector, link: Link) -> None:
     c.region(message, voice)
     texts = read_content(c, message, "content", voice, link)
     for key in ("refusal", "reasoning_content", "thinking"):
-        c.text(message, key, voice, link)
+        if key in message:
+            c.text(message, key, voice, link)
     calls = message.get("tool_calls")
     for number, call in enumerate(calls if isinstance(calls, list) else []):
         if isinstance(call, dict):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from urllib.parse import parse_qsl, unquote
 
 from bertguard.errors import UnreadableError
@@ -38,6 +39,7 @@ _DIALECTS: tuple[tuple[str, str, Reader], ...] = (
 )
 _PATTERNS = [(name, re.compile(f".*{pattern}"), read) for name, pattern, read in _DIALECTS]
 _SLASHES = re.compile("/{2,}")
+_REMEMBERED_PATH_CHARS = 256
 # Where texts become numbers, so that an operator may leave them unscored. An application could
 # take the last word of a path for a name (`/agents/{name}`), so what stands before it counts too.
 _EMBEDDINGS = re.compile(
@@ -136,12 +138,19 @@ def _reader(item: dict[str, object], read: Reader | None) -> Reader:
 
 
 def _recognise(path: str) -> tuple[str, Reader | None]:
-    """The dialect of a path."""
+    """The dialect of a path; remembered for the few that a server is asked for all day."""
+    return _recognised(path) if len(path) <= _REMEMBERED_PATH_CHARS else _match(path)
+
+
+def _match(path: str) -> tuple[str, Reader | None]:
     canonical = canonical_path(path)
     for name, pattern, read in _PATTERNS:
         if pattern.fullmatch(canonical):
             return name, read
     return "json", None
+
+
+_recognised = lru_cache(maxsize=128)(_match)
 
 
 def _by_shape(document: object) -> tuple[str, Reader | None]:

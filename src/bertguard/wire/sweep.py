@@ -20,47 +20,54 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
     """
     short: dict[Voice, list[str]] = {}
 
-    def read(text: str, said_by: Voice, place: Link, *, key: bool = False) -> None:
-        if text in PROTOCOL_WORDS and (key or text not in NEVER_VALUES):
-            return
-        if is_short(text):
-            if not text.isspace():
-                short.setdefault(said_by, []).append(text)
-        else:
+    def read(text: str, said_by: Voice, place: Link) -> None:
+        if not is_short(text):
             c.say(text, said_by, place)
+        elif not text.isspace():
+            short.setdefault(said_by, []).append(text)
 
-    # Nesting is bounded by the reader of JSON; a stack of our own keeps the order simple.
-    stack: list[tuple[object, Link, Voice, bool]] = [(document, link, voice, False)]
+    # Nesting is bounded by the reader of JSON; a stack of our own keeps the order simple. Nothing
+    # comes onto it that says nothing new: a chat of many turns is almost only that.
+    stack: list[tuple[object, Link, Voice]] = []
+    if not (isinstance(document, str) and _is_protocol(document)):
+        stack.append((document, link, voice))
     while stack:
-        value, place, said_by, taken = stack.pop()
+        value, place, said_by = stack.pop()
         if isinstance(value, str):
-            if not taken:
-                read(value, said_by, place)
+            read(value, said_by, place)
         elif isinstance(value, dict):
             said_by = c.regions.get(id(value), said_by)
-            taken_keys = c.read.get(id(value), ())
+            taken = c.read.get(id(value), ())
             for key in value:
-                read(key, said_by, (place, key), key=True)
-            stack += [
-                (inner, (place, key), said_by, key in taken_keys or _names(c, key, inner))
-                for key, inner in reversed(value.items())
-            ]
+                if key not in PROTOCOL_WORDS:
+                    read(key, said_by, (place, key))
+            for key, inner in reversed(value.items()):
+                if isinstance(inner, str):
+                    if key in taken or _is_protocol(inner) or _names(c, key, inner):
+                        continue
+                elif not isinstance(inner, dict | list):
+                    continue
+                stack.append((inner, (place, key), said_by))
         elif isinstance(value, list):
             said_by = c.regions.get(id(value), said_by)
-            taken_items = c.read.get(id(value), ())
-            stack += [
-                (inner, (place, number), said_by, number in taken_items)
-                for number, inner in reversed(list(enumerate(value)))
-            ]
+            taken = c.read.get(id(value), ())
+            for number in range(len(value) - 1, -1, -1):
+                inner = value[number]
+                if isinstance(inner, str):
+                    if number in taken or _is_protocol(inner):
+                        continue
+                elif not isinstance(inner, dict | list):
+                    continue
+                stack.append((inner, (place, number), said_by))
     for said_by, texts in short.items():
         c.say(" ".join(texts), said_by, link)
 
 
-def _names(c: Collector, key: str, value: object) -> bool:
+def _is_protocol(text: str) -> bool:
+    """True for a value that is a word of the formats, and no word that could say something."""
+    return text in PROTOCOL_WORDS and text not in NEVER_VALUES
+
+
+def _names(c: Collector, key: str, value: str) -> bool:
     """True for `"model": "gpt-4o"` and its like, in a dialect that gives the key that meaning."""
-    return (
-        key in IDENTIFIER_KEYS
-        and not c.distrust
-        and isinstance(value, str)
-        and is_identifier(value)
-    )
+    return key in IDENTIFIER_KEYS and not c.distrust and is_identifier(value)
