@@ -17,7 +17,7 @@ _MORSE_PAIRS = [".-", "-.", "._", "_."]
 _MORSE_PAIRS += [a + b for x in ".·•" for y in "-−–—_" for a, b in ((x, y), (y, x))]
 _MORSE_GAP = re.compile(r"\s*[/|]\s*|\s{2,}")
 # Source: ITU-R M.1677-1.
-_MORSE_LETTERS = {
+MORSE_LETTERS = {
     ".-": "a", "-...": "b", "-.-.": "c", "-..": "d", ".": "e", "..-.": "f", "--.": "g",
     "....": "h", "..": "i", ".---": "j", "-.-": "k", ".-..": "l", "--": "m", "-.": "n", "---": "o",
     ".--.": "p", "--.-": "q", ".-.": "r", "...": "s", "-": "t", "..-": "u", "...-": "v",
@@ -25,8 +25,8 @@ _MORSE_LETTERS = {
     "...--": "3", "....-": "4", ".....": "5", "-....": "6", "--...": "7", "---..": "8",
     "----.": "9",
 }  # fmt: skip
-_MORSE_LETTERS |= {".-.-.-": ".", "--..--": ",", "..--..": "?", "-.-.--": "!", "-..-.": "/"}
-_MORSE_LETTERS |= {".----.": "'", "-....-": "-", "---...": ":", ".--.-.": "@", "-...-": "="}
+MORSE_LETTERS |= {".-.-.-": ".", "--..--": ",", "..--..": "?", "-.-.--": "!", "-..-.": "/"}
+MORSE_LETTERS |= {".----.": "'", "-....-": "-", "---...": ":", ".--.-.": "@", "-...-": "="}
 _ROT13_WORD = re.compile(r"[A-Za-z]+")
 # Words that are no common ones, between two that are: names and terms are rotated as well.
 _ROT13_GAP = 12
@@ -40,7 +40,7 @@ def morse(text: str) -> Iterator[Edit]:
         signs = match[0].translate(_MORSE_MARKS)
         groups = [group.split() for group in _MORSE_GAP.split(signs)]
         codes = sum(map(len, groups))
-        found = ["".join(_MORSE_LETTERS.get(code, "") for code in group) for group in groups]
+        found = ["".join(MORSE_LETTERS.get(code, "") for code in group) for group in groups]
         plain = " ".join(filter(None, found))
         if sum(map(len, found)) < 0.9 * codes:
             continue

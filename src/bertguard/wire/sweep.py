@@ -26,48 +26,38 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
         elif not text.isspace():
             short.setdefault(said_by, []).append(text)
 
-    # Nesting is bounded by the reader of JSON; a stack of our own keeps the order simple. Nothing
-    # comes onto it that says nothing new: a chat of many turns is almost only that.
-    stack: list[tuple[object, Link, Voice]] = []
-    if not (isinstance(document, str) and _is_protocol(document)):
-        stack.append((document, link, voice))
+    # Nesting is bounded by the reader of JSON; a stack of our own keeps the order simple. What a
+    # dialect has read never comes onto it: a chat of many turns is almost only that.
+    stack: list[tuple[object, Link, Voice]] = [(document, link, voice)]
     while stack:
         value, place, said_by = stack.pop()
         if isinstance(value, str):
-            read(value, said_by, place)
-        elif isinstance(value, dict):
-            said_by = c.regions.get(id(value), said_by)
-            taken = c.read.get(id(value), ())
+            if value not in PROTOCOL_WORDS or value in NEVER_VALUES:
+                read(value, said_by, place)
+            continue
+        said_by = c.regions.get(id(value), said_by)
+        taken = c.read.get(id(value), ())
+        inside: list[tuple[str | int, object]] = []
+        if isinstance(value, dict):
             for key in value:
                 if key not in PROTOCOL_WORDS:
                     read(key, said_by, (place, key))
-            for key, inner in reversed(value.items()):
-                if isinstance(inner, str):
-                    if key in taken or _is_protocol(inner) or _names(c, key, inner):
-                        continue
-                elif not isinstance(inner, dict | list):
-                    continue
-                stack.append((inner, (place, key), said_by))
+            inside = list(value.items())
         elif isinstance(value, list):
-            said_by = c.regions.get(id(value), said_by)
-            taken = c.read.get(id(value), ())
-            for number in range(len(value) - 1, -1, -1):
-                inner = value[number]
-                if isinstance(inner, str):
-                    if number in taken or _is_protocol(inner):
-                        continue
-                elif not isinstance(inner, dict | list):
-                    continue
-                stack.append((inner, (place, number), said_by))
+            inside = list(enumerate(value))
+        stack += [
+            (inner, (place, key), said_by)
+            for key, inner in reversed(inside)
+            if (
+                key not in taken and not _names(c, key, inner)
+                if isinstance(inner, str)
+                else isinstance(inner, dict | list)
+            )
+        ]
     for said_by, texts in short.items():
         c.say(" ".join(texts), said_by, link)
 
 
-def _is_protocol(text: str) -> bool:
-    """True for a value that is a word of the formats, and no word that could say something."""
-    return text in PROTOCOL_WORDS and text not in NEVER_VALUES
-
-
-def _names(c: Collector, key: str, value: str) -> bool:
+def _names(c: Collector, key: str | int, value: str) -> bool:
     """True for `"model": "gpt-4o"` and its like, in a dialect that gives the key that meaning."""
     return key in IDENTIFIER_KEYS and not c.distrust and is_identifier(value)

@@ -1,8 +1,8 @@
 """Ways of writing a text oddly, used on both labels alike: oddness alone is no sign.
 
-Most are writings that a reader can still read. Opaque ones (base64, hex, rot13, reversed runs) are
-decoded by `bertguard.views` before scoring; a model cannot learn to decode them and would only
-learn to fear them, so what `opaque` wrote is shown as it stands with benign text alone.
+Most are writings that a reader can still read. Opaque ones (base64, hex, rot13, Morse, reversed
+runs) are decoded by `bertguard.views` before scoring; a model cannot learn to decode them and would
+only learn to fear them, so what `opaque` wrote is shown as it stands with benign text alone.
 """
 
 from __future__ import annotations
@@ -13,19 +13,13 @@ import html
 from collections.abc import Callable
 from random import Random
 
+from bertguard.views.ciphers import MORSE_LETTERS
+
 Writing = Callable[[Random, str], str]
 
 _LEET = str.maketrans("aeiostAEIOST", "43105743105 7".replace(" ", ""))
 _CYRILLIC = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")
-_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
-_MORSE = dict(
-    zip(
-        _LETTERS,
-        ".- -... -.-. -.. . ..-. --. .... .. .--- -.- .-.. -- -. --- .--. --.- .-. ... - ..- ...- "
-        ".-- -..- -.-- --.. ----- .---- ..--- ...-- ....- ..... -.... --... ---.. ----.".split(),
-        strict=True,
-    )
-)
+_MORSE = {letter: code for code, letter in MORSE_LETTERS.items() if letter.isalnum()}
 _ZERO_WIDTH = ("\u200b", "\u200c", "\u200d", "\u2060", "\u00ad")
 _SHOWN = (
     "Welcome", "Opening hours", "Our team", "The river in spring", "About this page", "Menu",
