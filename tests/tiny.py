@@ -81,9 +81,11 @@ def tiny_checkpoint(
     onnx: bool = True,
     pooling: str = "mean",
     thresholds: Mapping[str, tuple[float, float]] = THRESHOLDS,
+    seed: int = 0,
+    segments: int = 2,
 ) -> Path:
     """A whole guard checkpoint, untrained; with `onnx` the int8 model is there too."""
-    encoder = load_encoder(tiny_encoder(directory / "encoder"))
+    encoder = load_encoder(tiny_encoder(directory / "encoder", seed=seed, segments=segments))
     classifier = InjectionClassifier(encoder, pooling_name=pooling, seed=1)
     with torch.no_grad():
         # Scores near 0.5 would hide differences; a stronger head spreads them.

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "Fine-tune an encoder on labelled files.",
     "evaluate": "Measure checkpoints on labelled files, side by side.",
     "export": "Write a checkpoint's ONNX model and prove parity.",
+    "average": "Average the weights of several runs into one checkpoint.",
     "calibrate": "Fit a checkpoint's thresholds to your own benign traffic.",
     "bench": "Measure size, start, latency, throughput and growth.",
     "info": "Describe a checkpoint and this machine's backends.",

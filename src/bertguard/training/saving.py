@@ -29,10 +29,15 @@ from bertguard.training.validation import Scored, take, validation_loss
 
 
 def write_weights(directory: Path, classifier: nn.Module) -> None:
-    """Encoder and head as fp16 safetensors: half the size, and scores move by less than 0.001."""
+    """Encoder and head of a classifier, as `save_weights` writes them."""
+    save_weights(directory, classifier.state_dict())
+
+
+def save_weights(directory: Path, state: Mapping[str, torch.Tensor]) -> None:
+    """Weights as fp16 safetensors: half the size, and scores move by less than 0.001."""
     weights = {
         name: value.detach().to(device="cpu", dtype=torch.float16).contiguous()
-        for name, value in classifier.state_dict().items()
+        for name, value in state.items()
         # Counters such as position ids are rebuilt with the model.
         if value.is_floating_point()
     }
@@ -146,16 +151,8 @@ def model_card(manifest: Manifest) -> str:
         "",
         "## Training data",
         "",
-        f"Command: `{facts.get('command') or 'not recorded'}`",
-        "",
-        f"{facts.get('rows')} rows, SHA-256 of the data `{facts.get('data_sha256')}`; "
-        f"{facts.get('validation_rows')} rows for validation, from other places than the training "
-        "rows. Hyper-parameters stand in `guard.json`.",
-        "",
-        *_made_up(facts.get("settings")),
-        *_sources_table(facts.get("sources")),
-        "",
-        *_before(facts.get("goes_on_from")),
+        *_training_data(facts),
+        *_before(facts),
         "## Thresholds",
         "",
         "| channel | flag_at | false positives there | block_at | false positives there "
@@ -199,22 +196,32 @@ def model_card(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _before(facts: object) -> list[str]:
-    """The stages of training that came before, the last one first."""
+def _training_data(facts: Mapping[str, object]) -> list[str]:
+    parts = facts.get("mean_of")
+    if isinstance(parts, list):
+        return [f"The weights are the mean of those of {len(parts)} runs, given below.", ""]
+    return [
+        f"Command: `{facts.get('command') or 'not recorded'}`",
+        "",
+        f"{facts.get('rows')} rows, SHA-256 of the data `{facts.get('data_sha256')}`; "
+        f"{facts.get('validation_rows')} rows for validation, from other places than the training "
+        "rows. Hyper-parameters stand in `guard.json`.",
+        "",
+        *_made_up(facts.get("settings")),
+        *_sources_table(facts.get("sources")),
+        "",
+    ]
+
+
+def _before(facts: Mapping[str, object]) -> list[str]:
+    """What the weights come from, the last stage first: a stage before, or the runs of a mean."""
+    before = facts.get("goes_on_from")
+    parts = facts.get("mean_of")
+    stages = [before] if isinstance(before, Mapping) else parts if isinstance(parts, list) else []
+    title = "Before that" if isinstance(before, Mapping) else "One of the runs of the mean"
     lines: list[str] = []
-    while isinstance(facts, Mapping):
-        lines += [
-            f"### Before that: {facts.get('name')}",
-            "",
-            f"Command: `{facts.get('command') or 'not recorded'}`",
-            "",
-            f"{facts.get('rows')} rows, SHA-256 of the data `{facts.get('data_sha256')}`.",
-            "",
-            *_made_up(facts.get("settings")),
-            *_sources_table(facts.get("sources")),
-            "",
-        ]
-        facts = facts.get("goes_on_from")
+    for stage in stages:
+        lines += [f"### {title}: {stage.get('name')}", "", *_training_data(stage), *_before(stage)]
     return lines
 
 

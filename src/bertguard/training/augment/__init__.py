@@ -32,7 +32,7 @@ _SHORT_ATTACK_CHARS = 500
 # Of the draws from the corpus; the other languages share the rest evenly.
 _ENGLISH_SHARE = 0.45
 # Of the composed twins, the share above this draw are prompts with a tail of noise.
-_SUFFIXED_FROM = 0.94
+_SUFFIXED_FROM = 0.93
 _LONGEST_REQUEST_CHARS = 240
 _OPAQUE_SHARE = 0.15
 # Of what is written oddly: the guard scores a text as written and as its views read it.
@@ -220,7 +220,7 @@ class _Materials:
 
     def innocent(self, rng: Random) -> str:
         """What stands in the payload's place in the benign twin."""
-        if rng.random() < 0.3 and (seed := self._seeds.draw(rng, "data", 0)):
+        if rng.random() < 0.2 and (seed := self._seeds.draw(rng, "data", 0)):
             return seed
         return harmless(rng, sentence(rng, self.document(rng)))
 
@@ -233,7 +233,8 @@ def _twins(rng: Random, materials: _Materials) -> list[TrainingText]:
     kind = rng.random()
     if kind > _SUFFIXED_FROM:
         request = materials.request(rng)
-        hostile = adversarial_suffix(rng, request, context)
+        salad = [context, *(materials.document(rng) for _ in range(3))]
+        hostile = adversarial_suffix(rng, request, salad)
         return [
             _marked(hostile, (0, len(hostile)), "prompt"),
             TrainingText(harmless_tail(rng, request, context), 0, "prompt"),

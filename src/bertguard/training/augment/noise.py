@@ -9,6 +9,7 @@ stray key), so that noise alone is no sign.
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from random import Random
 
 _MARKS = (
@@ -20,11 +21,16 @@ _STEERING = (
     "write", "answer", "format", "begin", "Now", "please", "reply", "table", "ok", "list",
     "instead", "without", "repeat", "explain", "summary", "certainly", "Title", "output",
 )  # fmt: skip
+_LONGEST_PIECE = 16
 
 
-def adversarial_suffix(rng: Random, request: str, context: str) -> str:
-    """The request, then 12 to 40 pieces of words, steering words and marks, glued at random."""
-    words = [word for word in context.split() if word.isalpha()] or ["word"]
+def adversarial_suffix(rng: Random, request: str, documents: Sequence[str]) -> str:
+    """The request, then 12 to 40 pieces of words, steering words and marks, glued at random.
+
+    The search ranges over a whole vocabulary: prose, code and other languages side by side. So the
+    pieces come from several `documents` of different kinds.
+    """
+    words = [word for text in documents for word in text.split()[:400]] or ["word"]
     pieces = []
     for _ in range(rng.randint(12, 40)):
         draw = rng.random()
@@ -33,7 +39,7 @@ def adversarial_suffix(rng: Random, request: str, context: str) -> str:
         elif draw < 0.55:
             piece = rng.choice(_STEERING)
         else:
-            word = rng.choice(words)
+            word = rng.choice(words)[:_LONGEST_PIECE]
             piece = word[rng.randrange(len(word)) :] if rng.random() < 0.4 else word
             piece = piece.capitalize() if rng.random() < 0.2 else piece
         pieces.append(piece if rng.random() < 0.45 else f" {piece}")

@@ -1,0 +1,94 @@
+"""Several checkpoints -> one whose weights are their mean.
+
+Runs that started from one encoder lie in one basin, and their mean often errs on fewer kinds of
+text than each of them: what one run learnt by chance, another did not.
+
+Source: "model soups", Wortsman et al. 2022, https://arxiv.org/abs/2203.05482.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+
+from bertguard.errors import CheckpointError, ConfigurationError
+from bertguard.model.checkpoint import (
+    CARD,
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    Manifest,
+    read_manifest,
+    write_manifest,
+)
+from bertguard.training.saving import model_card, save_weights
+
+# What two checkpoints must share for a mean of their weights to mean anything.
+_SHARED = (
+    "pooling", "labels", "window_tokens", "overlap_tokens", "channel", "cls_id", "sep_id", "pad_id",
+)  # fmt: skip
+
+
+def average(directories: Sequence[Path], out: Path) -> Manifest:
+    """Write the mean of the checkpoints' weights to `out`, every checkpoint counting alike.
+
+    Temperature and thresholds are the first one's and wait for `guard calibrate`: those of a mean
+    can only be measured. Metrics and the ONNX file of the parts are not the mean's and stay away.
+
+    Args:
+        directories: two checkpoint directories or more, of one encoder, tokenizer and pooling.
+        out: a new directory.
+
+    Raises:
+        CheckpointError: a directory is none, or its weights have other names or shapes.
+        ConfigurationError: fewer than two, `out` is there already, or the checkpoints differ in
+            what must be shared.
+    """
+    if len(directories) < 2:
+        raise ConfigurationError(f"{len(directories)} checkpoint: expected two or more to average")
+    if out.exists():
+        raise ConfigurationError(f"{out}: is there already; name a new directory")
+    first, *others = directories
+    manifests = [read_manifest(directory) for directory in directories]
+    for other, manifest in zip(others, manifests[1:], strict=True):
+        _must_match(first, manifests[0], other, manifest)
+    weights = _mean(directories)
+    out.mkdir(parents=True)
+    save_weights(out, weights)
+    for name in (CONFIG, TOKENIZER):
+        shutil.copyfile(first / name, out / name)
+    parts = [{"name": one.name, **one.training} for one in manifests]
+    manifest = write_manifest(
+        out, replace(manifests[0], training={"mean_of": parts}, calibration={}, metrics={})
+    )
+    (out / CARD).write_text(model_card(manifest), encoding="utf-8")
+    return manifest
+
+
+def _must_match(first: Path, expected: Manifest, other: Path, found: Manifest) -> None:
+    for name in _SHARED:
+        here, there = getattr(expected, name), getattr(found, name)
+        if here != there:
+            raise ConfigurationError(f"{other}: {name} is {there}, but {here} in {first}")
+    if expected.files[TOKENIZER] != found.files[TOKENIZER]:
+        raise ConfigurationError(f"{other}: its {TOKENIZER} is not that of {first}")
+
+
+def _mean(directories: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """fp32 sums, one checkpoint in memory at a time."""
+    total = {name: value.float() for name, value in load_file(directories[0] / WEIGHTS).items()}
+    for directory in directories[1:]:
+        weights = load_file(directory / WEIGHTS)
+        if {n: v.shape for n, v in weights.items()} != {n: v.shape for n, v in total.items()}:
+            raise CheckpointError(
+                f"{directory / WEIGHTS}: its weights have other names or shapes than those of "
+                f"{directories[0]}; only checkpoints of one encoder can be averaged"
+            )
+        for name, value in weights.items():
+            total[name] += value.float()
+    return {name: value / len(directories) for name, value in total.items()}
