@@ -200,8 +200,10 @@ def _training_data(facts: Mapping[str, object]) -> list[str]:
     parts = facts.get("mean_of")
     if isinstance(parts, list):
         return [f"The weights are the mean of those of {len(parts)} runs, given below.", ""]
+    # The code that ran it, where somebody wrote that down.
+    code = f" (by the code of commit {facts['commit']})" if facts.get("commit") else ""
     return [
-        f"Command: `{facts.get('command') or 'not recorded'}`",
+        f"Command{code}: `{facts.get('command') or 'not recorded'}`",
         "",
         f"{facts.get('rows')} rows, SHA-256 of the data `{facts.get('data_sha256')}`; "
         f"{facts.get('validation_rows')} rows for validation, from other places than the training "
