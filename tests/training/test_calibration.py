@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertguard.training.calibration import calibrate, fit_temperature
+from bertguard.training.calibration import calibrate, fit_temperature, thresholds_for
 from bertguard.training.validation import Scored, validation_loss
 
 
@@ -43,6 +43,46 @@ def test_too_few_benign_texts_set_no_threshold() -> None:
     scored = [*sample(99, centre=-2, label=0), *sample(99, centre=2, label=1)]
     assert calibrate(scored)["data"].flag_at is None
     assert calibrate(scored)["prompt"].temperature == 1.0
+
+
+def test_no_source_pays_for_the_others() -> None:
+    """One hundred alarms in ten thousand may not all be e-mails."""
+    rng = Random(3)
+    pages = [rng.uniform(0.0, 0.3) for _ in range(9_000)]
+    mails = [rng.uniform(0.0, 1.0) for _ in range(1_000)]
+    scores, sources = [*pages, *mails], ["pages"] * 9_000 + ["mails"] * 1_000
+    flag_at, block_at = thresholds_for(scores, sources, flag_rate=0.01, block_rate=0.001)
+    assert sum(score >= flag_at for score in mails) == 20
+    assert sum(score >= block_at for score in mails) == 2
+    pooled, _ = thresholds_for(scores, [""] * 10_000, flag_rate=0.01, block_rate=0.001)
+    assert sum(score >= pooled for score in scores) == 100
+
+
+def test_a_source_too_small_to_tell_sets_nothing() -> None:
+    """One alarm among forty texts says nothing about one in fifty."""
+    scores, sources = [0.9, *[0.1] * 39, *[0.0] * 4_000], ["few"] * 40 + ["many"] * 4_000
+    flag_at, _ = thresholds_for(scores, sources, flag_rate=0.01, block_rate=0.001)
+    assert flag_at < 0.1
+
+
+@settings(max_examples=50)
+@given(
+    scored=st.lists(
+        st.tuples(st.sampled_from([0.1, 0.5, 0.6, 0.9]), st.sampled_from("ab")),
+        min_size=100,
+        max_size=400,
+    )
+)
+def test_equal_scores_fall_on_one_side(scored: list[tuple[float, str]]) -> None:
+    """Law: however many texts share a score, the rates hold."""
+    scores, sources = zip(*scored, strict=True)
+    flag_at, block_at = thresholds_for(scores, sources, flag_rate=0.05, block_rate=0.01)
+    assert flag_at <= block_at
+    for name in {"", *sources}:
+        own = [score for score, source in scored if not name or source == name]
+        slack = 2 if name else 1
+        if len(own) * 0.05 * slack >= 1:
+            assert sum(score >= flag_at for score in own) <= 0.05 * slack * len(own)
 
 
 @settings(max_examples=20)

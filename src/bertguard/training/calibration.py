@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -13,6 +14,8 @@ FLAG_RATE = 0.01
 BLOCK_RATE = 0.001
 # Fewer benign texts than this say nothing about one false alarm in a hundred.
 LEAST_BENIGN = 100
+# How many times the rate any one source of benign texts may reach.
+_SOURCE_SLACK = 2.0
 # Whatever validation says, a text that is more likely benign than not raises no flag.
 _LOWEST = 0.5
 _HIGHEST = 0.9999
@@ -53,13 +56,21 @@ def calibrate(scored: Sequence[Scored]) -> dict[str, Calibration]:
     found = {}
     for channel in ("prompt", "data"):
         texts = [text for text in scored if text.channel == channel]
-        benign = sorted((text.margin for text in texts if text.label == 0), reverse=True)
+        innocent = [text for text in texts if text.label == 0]
+        benign = [text.margin for text in innocent]
         hostile = [text.margin for text in texts if text.label == 1]
         temperature = fit_temperature(benign, hostile)
         found[channel] = one = Calibration(temperature, None, None, len(benign), len(hostile))
         if len(benign) >= LEAST_BENIGN:
-            flag_at = _threshold(benign, FLAG_RATE, temperature)
-            block_at = max(flag_at, _threshold(benign, BLOCK_RATE, temperature))
+            flag_at, block_at = (
+                round(min(max(threshold, _LOWEST), _HIGHEST), 6)
+                for threshold in thresholds_for(
+                    [_score(margin, temperature) for margin in benign],
+                    [text.source for text in innocent],
+                    flag_rate=FLAG_RATE,
+                    block_rate=BLOCK_RATE,
+                )
+            )
             found[channel] = replace(
                 one,
                 flag_at=flag_at,
@@ -68,6 +79,42 @@ def calibrate(scored: Sequence[Scored]) -> dict[str, Calibration]:
                 block_interval=_rate(benign, block_at, temperature),
             )
     return found
+
+
+def thresholds_for(
+    scores: Sequence[float], sources: Sequence[str], *, flag_rate: float, block_rate: float
+) -> tuple[float, float]:
+    """(flag_at, block_at): the lowest thresholds that keep their rate over benign texts.
+
+    The rate holds for all texts together, and no source with enough texts to tell (half of
+    1 / rate) goes above twice the rate: a mean over sources would let nearly every alarm fall on
+    one kind of text, and a user has mostly one kind.
+
+    Args:
+        scores: of benign texts, 0 to 1.
+        sources: where each text is from.
+        flag_rate: share that may reach flag_at.
+        block_rate: share that may reach block_at.
+    """
+    by_source: dict[str, list[float]] = defaultdict(list)
+    for score, source in zip(scores, sources, strict=True):
+        by_source[source].append(score)
+    flag_at, block_at = (
+        _just_above(
+            max(
+                _first_beyond(scores, rate),
+                *(
+                    _first_beyond(own, rate * _SOURCE_SLACK)
+                    for own in by_source.values()
+                    if len(own) * rate * _SOURCE_SLACK >= 1
+                ),
+                0.0,
+            ),
+            scores,
+        )
+        for rate in (flag_rate, block_rate)
+    )
+    return flag_at, max(flag_at, block_at)
 
 
 def fit_temperature(benign: Sequence[float], hostile: Sequence[float]) -> float:
@@ -108,10 +155,11 @@ def _score(margin: float, temperature: float) -> float:
     return 1 / (1 + math.exp(-max(-50.0, min(50.0, margin / temperature))))
 
 
-def _threshold(benign: Sequence[float], rate: float, temperature: float) -> float:
-    """The lowest score that at most `rate` of the benign texts reach; `benign` is descending."""
-    # The texts beyond the allowed ones stay strictly below: half way to the last one allowed.
-    allowed = int(rate * len(benign))
-    above = benign[allowed - 1] if allowed else benign[0] + 1.0
-    score = _score((above + benign[allowed]) / 2, temperature)
-    return round(min(max(score, _LOWEST), _HIGHEST), 6)
+def _first_beyond(scores: Sequence[float], rate: float) -> float:
+    """The highest score that may not be reached, so that at most `rate` of the texts do."""
+    return sorted(scores, reverse=True)[int(rate * len(scores))]
+
+
+def _just_above(bound: float, scores: Sequence[float]) -> float:
+    """Half way from `bound` to the next higher score: equal scores fall on one side."""
+    return (bound + min((score for score in scores if score > bound), default=1.0)) / 2

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from bertguard.errors import DataError
 from bertguard.guard import Guard
 from bertguard.model.checkpoint import Manifest
-from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE, LEAST_BENIGN
+from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE, LEAST_BENIGN, thresholds_for
 from bertguard.training.evaluation import score_all
 from bertguard.training.examples import Example
 from bertguard.training.metrics import share_interval
@@ -40,6 +40,8 @@ def fit_thresholds(
 ) -> dict[str, Fitted]:
     """Thresholds that at most those shares of the benign examples reach, per channel.
 
+    No source of the examples goes far above the shares either; see `thresholds_for`.
+
     Args:
         guard: as it serves: views, windows and quantisation count.
         examples: labelled texts; injections are left out.
@@ -62,20 +64,26 @@ def fit_thresholds(
     scores, _ = asyncio.run(score_all(guard, benign, report))
     found = {}
     for channel in ("prompt", "data"):
-        own = sorted(
-            (score for score, row in zip(scores, benign, strict=True) if row.channel == channel),
-            reverse=True,
-        )
+        own = [
+            (score, row.source)
+            for score, row in zip(scores, benign, strict=True)
+            if row.channel == channel
+        ]
         if len(own) < LEAST_BENIGN:
             continue
-        flag_at, flagged = _threshold(own, flag_rate)
-        block_at, blocked = _threshold(own, block_rate)
+        reached, sources = zip(*own, strict=True)
+        flag_at, block_at = (
+            round(threshold, 6)
+            for threshold in thresholds_for(
+                reached, sources, flag_rate=flag_rate, block_rate=block_rate
+            )
+        )
         found[channel] = Fitted(
             flag_at,
             block_at,
             len(own),
-            share_interval(flagged, len(own)),
-            share_interval(blocked, len(own)),
+            share_interval(sum(score >= flag_at for score in reached), len(own)),
+            share_interval(sum(score >= block_at for score in reached), len(own)),
         )
     if not found:
         raise DataError(
@@ -99,12 +107,3 @@ def with_thresholds(manifest: Manifest, fitted: dict[str, Fitted]) -> Manifest:
         }
     new = {channel: (one.flag_at, one.block_at) for channel, one in fitted.items()}
     return replace(manifest, thresholds={**manifest.thresholds, **new}, calibration=calibration)
-
-
-def _threshold(scores: Sequence[float], rate: float) -> tuple[float, int]:
-    """The lowest threshold that at most `rate` of the scores reach, and how many reach it."""
-    allowed = int(rate * len(scores))
-    # Half way between the last score that may reach it and the first that may not.
-    above = scores[allowed - 1] if allowed else 1.0
-    threshold = round(min(max((above + scores[allowed]) / 2, 1e-6), 1.0), 6)
-    return threshold, sum(score >= threshold for score in scores)

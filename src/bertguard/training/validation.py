@@ -34,6 +34,7 @@ class Scored:
     channel: str
     label: int
     margin: float
+    source: str = ""
 
 
 def validation_loss(scored: Sequence[Scored]) -> float:
@@ -90,7 +91,7 @@ class Validator:
         for place, margin in gather_object(found):
             worst[place] = max(margin, worst.get(place, -math.inf))
         return [
-            Scored(text.channel, text.label, worst[place])
+            Scored(text.channel, text.label, worst[place], text.source)
             for place, text in enumerate(self._texts)
             if place in worst
         ]
@@ -109,7 +110,7 @@ def _margins(logits: torch.Tensor, injection: int) -> torch.Tensor:
 
 def keep(directory: Path, scored: Sequence[Scored]) -> None:
     """Remember the margins of the best checkpoint so far, for calibration at the end."""
-    rows = [[text.channel, text.label, text.margin] for text in scored]
+    rows = [[text.channel, text.label, text.margin, text.source] for text in scored]
     (directory / _KEPT).write_text(json.dumps(rows), encoding="utf-8")
 
 

@@ -121,7 +121,7 @@ def epoch_texts(
 ) -> list[TrainingText]:
     """The texts of one epoch: every example once, and what is composed from them."""
     rng = Random(f"{seed}:{epoch}")
-    texts = [TrainingText(row.text, row.label, row.channel) for row in examples]
+    texts = [TrainingText(row.text, row.label, row.channel, source=row.source) for row in examples]
     seeds = _Seeds(read_corpus() if augmentation.replay else ())
     if augmentation.composed:
         materials = _Materials(examples, seeds)

@@ -13,13 +13,15 @@ class TrainingText:
     """One text of an epoch.
 
     `payload` is the character range of the injection in `text`, end exclusive, or None where the
-    whole text is meant (or benign). Windows of a long text are labelled by it.
+    whole text is meant (or benign). Windows of a long text are labelled by it. `source` is empty
+    for what was composed here.
     """
 
     text: str
     label: int
     channel: str
     payload: tuple[int, int] | None = None
+    source: str = ""
 
     def rewritten(self, rewrite: Callable[[str], str]) -> TrainingText:
         """The same with every part passed through `rewrite`; the payload stays marked."""
