@@ -137,6 +137,8 @@ def open_session(path: Path, *, threads: int = 1) -> object:
     options.inter_op_num_threads = 1
     # Windows have many lengths; a memory pattern per length would only fill memory.
     options.enable_mem_pattern = False
+    # On a CPU without VNNI, 8-bit by 8-bit sums overflow; there the weights are taken as unsigned.
+    options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(
