@@ -23,13 +23,15 @@ from bertguard.views.offsets import NEAR, Edit, is_near
 _LETTER = "A-Za-z0-9@$!\u00c0-\u024f\u0370-\u052f"
 # Single letters with one and the same kind of thing between them; no ordinary word inside.
 _SPACED = re.compile(
-    rf"(?<![{_LETTER}])[{_LETTER}](?:[^{_LETTER}]{{1,8}}+[{_LETTER}](?![{_LETTER}])){{2,}}+"
+    rf"(?<![{_LETTER}])[{_LETTER}](?:[^{_LETTER}]{{1,16}}+[{_LETTER}](?![{_LETTER}])){{2,}}+"
 )
 _SPACED_SIGN = re.compile(
-    rf"(?<![{_LETTER}])[{_LETTER}](?:[^{_LETTER}]{{1,8}}+[{_LETTER}](?![{_LETTER}])){{3,}}+"
+    rf"(?<![{_LETTER}])[{_LETTER}](?:[^{_LETTER}]{{1,16}}+[{_LETTER}](?![{_LETTER}])){{3,}}+"
 )
 _PAIR = re.compile(rf"([{_LETTER}])([^{_LETTER}]*)")
 _LONGEST_WORD = 20
+_IN_WORDS = frozenset(["'", "\u2019", "-"])  # "don't", "co-op"
+_BLANKS = re.compile(r"[^\S\n]+")
 _LEET_WORD = re.compile(r"[A-Za-z0-9@$!|+]+")
 _LEET_SHAPE = re.compile(
     r"[A-Za-z][013457@$!|]+[A-Za-z]|^[013457@$!|]{1,2}[A-Za-z]{4}|[A-Za-z]{4}[013457@$]$"
@@ -73,27 +75,56 @@ def _joined(run: str, *, sure: bool) -> str:
     letters = [letter for letter, _ in pairs]
     if sum(map(str.isalpha, letters)) * 2 < len(letters):
         return ""
-    groups = _groups(letters, [gap for _, gap in pairs[:-1]])
-    whole = [word for group in groups for word in _spelled(group, alone=len(groups) == 1)]
+    groups, between = _groups(letters, [gap for _, gap in pairs[:-1]])
+    # Words are parted by blanks, or they run into each other.
+    parted = any(map(str.isspace, between))
+    spelled = [_spelled(group, alone=not parted) for group in groups]
+    whole = [word for group in spelled for word in group]
+    plain = "".join(map("".join, zip(map(" ".join, spelled), [*between, ""], strict=True)))
     lengths = [len(word) for word in whole if known(word.lower())]
     covered = sum(lengths)
     enough = covered >= 6 or max(lengths, default=0) >= 4 or not sure
     # Long words do not come about by chance, however much noise stands around them.
     certain = sum(length for length in lengths if length > 4) >= 10
-    if certain or (enough and covered >= 0.5 * len(letters)):
-        return " ".join(whole)
-    return _unknown_language(letters, whole) if sure else ""
+    if certain or (enough and covered >= 0.5 * len(letters)) or (sure and _sentence(groups)):
+        return plain
+    return plain if sure and _unknown_language(letters) else ""
 
 
-def _groups(letters: Sequence[str], gaps: Sequence[str]) -> list[str]:
-    """Letters joined into words: the commonest gap stands inside words, a wider one between."""
+def _sentence(groups: Sequence[str]) -> bool:
+    """True where gaps part words, a third of them common ones and no two in a row the same."""
+    lower = [group.lower() for group in groups if len(group) > 1]
+    common = {word for word in lower if word in words()}
+    return len(common) >= 4 and sum(word in common for word in lower) * 3 >= len(groups)
+
+
+def _groups(letters: Sequence[str], gaps: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Letters joined into words, and what stands between the words.
+
+    The commonest gap stands inside words, a wider one between.
+    """
     common = Counter(gaps).most_common(1)[0][0]
-    cuts = [0]
+    cuts, between = [0], []
     for index, gap in enumerate(gaps, 1):
         if gap != common and (len(gap) > len(common) or gap.strip(common) or " " in gap):
             cuts.append(index)
+            between.append(_parting(gap, common))
     cuts.append(len(letters))
-    return ["".join(letters[start:end]) for start, end in itertools.pairwise(cuts)]
+    return ["".join(letters[start:end]) for start, end in itertools.pairwise(cuts)], between
+
+
+def _parting(gap: str, common: str) -> str:
+    """What the writer had put between two words, without the `common` gap around each sign.
+
+    With "." as the gap, `.,. ` was ", ", `.'.` was "'", and ` ` was itself.
+    """
+    signs = []
+    for place, part in enumerate(gap.split("  " if common == " " else " ")):
+        # A gap follows the letter before the first part, and each sign of the others.
+        sign, mark = part[place == 0 :: 2], part[place != 0 :: 2]
+        signs.append(sign if set(mark) <= {common} else part)
+    inner = _BLANKS.sub(" ", " ".join(signs))
+    return inner if inner in _IN_WORDS or any(map(str.isspace, inner)) else f"{inner} "
 
 
 def _spelled(group: str, *, alone: bool) -> list[str]:
@@ -115,14 +146,13 @@ def _spelled(group: str, *, alone: bool) -> list[str]:
     return ["".join(pieces)]
 
 
-def _unknown_language(letters: list[str], whole: list[str]) -> str:
-    """Long runs that read like words, though no common English ones: scored as joined."""
+def _unknown_language(letters: Sequence[str]) -> bool:
+    """Long runs that read like words, though no common English ones."""
     lower = "".join(letters).lower()
     vowels = sum(lower.count(vowel) for vowel in "aeiouаеиоуыэюя")
     varied = len(set(lower)) >= 8 and lower != "".join(sorted(lower))
-    if len(lower) >= 20 and varied and lower.isalpha() and 0.3 <= vowels / len(lower) <= 0.55:
-        return " ".join(whole)
-    return ""
+    share = vowels / len(lower)
+    return len(lower) >= 20 and varied and lower.isalpha() and 0.3 <= share <= 0.55
 
 
 def deleeted(source: Text) -> list[Edit]:
@@ -168,8 +198,7 @@ def unprefixed(source: Text) -> list[Edit]:
 
     Source: TokenBreak (HiddenLayer, arXiv 2506.07948): "finstructions" falls into other pieces.
     """
-    common = words()
-    hits = {w for w in source.words if w[1:] in common and len(w) > 5 and _odd(w)}
+    hits = {word for word in source.words if _surely_prefixed(word)}
     if len({word[1:] for word in hits}) < 2:
         return []
     matches = list(_PLAIN_WORD.finditer(source.string))
@@ -184,14 +213,24 @@ def unprefixed(source: Text) -> list[Edit]:
     return [
         Edit(match.start(), match.start() + 1, "", "unprefixed")
         for match in matches
-        if len(match[0]) > 4 and is_near(places, match.start()) and _prefixed(match[0].lower())
+        if len(match[0]) > 2 and is_near(places, match.start()) and _prefixed(match[0].lower())
     ]
+
+
+def _surely_prefixed(word: str) -> bool:
+    """True for a long word that is common without it, and one that begins as no word does."""
+    plain = word[1:]
+    if len(plain) < 3 or plain not in forms() or not _odd(word):
+        return False
+    return (len(plain) > 4 and plain in words()) or _NO_ONSET.match(word) is not None
 
 
 def _prefixed(word: str) -> bool:
     """True beside certain signs for a word that begins as no English word does, or in excess."""
     if word in forms() or not _odd(word):
         return False
+    if len(word) < 5:
+        return word[1:] in words()
     return word[1:] in forms() or _NO_ONSET.match(word) is not None
 
 
