@@ -99,6 +99,17 @@ def test_evaluate_prints_json_on_demand(trained: Path, data: Path) -> None:
     assert {row["name"] for row in report["rows"]} == {"rows"}
 
 
+def test_one_odd_writing_is_measured_without_the_others(trained: Path, data: Path) -> None:
+    """A name that is none is refused before anything is scored."""
+    code, out, _ = run("evaluate", data, "--checkpoint", trained, "--json", "--writing", "spaced")
+    (report,) = json.loads(out)["models"]
+    assert code == 0
+    assert [row["writing"] for row in report["disguises"]] == ["spaced"]
+    code, _, err = run("evaluate", data, "--checkpoint", trained, "--writing", "spaces")
+    assert code == 2
+    assert "expected one of tags, " in err.replace("\n", " ")
+
+
 def test_several_checkpoints_are_measured_side_by_side(
     trained: Path, data: Path, tmp_path: Path
 ) -> None:

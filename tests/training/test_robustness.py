@@ -51,6 +51,14 @@ def test_attacks_are_of_both_channels_and_of_all_sources() -> None:
     assert (whole.attacks, prompts_alone.attacks) == (44, 40)
 
 
+def test_a_writing_is_the_same_whatever_stands_beside_it() -> None:
+    """One row can be measured again without the others."""
+    with Guard(KeywordScorer()) as guard:
+        whole = robustness(guard, ROWS, writings=["leet", "typos"])
+        alone = robustness(guard, ROWS, writings=["typos"])
+    assert alone == whole[1:]
+
+
 def test_the_report_shows_them() -> None:
     """A table of its own, only where it was asked for."""
     with Guard(KeywordScorer()) as guard:

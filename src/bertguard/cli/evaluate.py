@@ -34,6 +34,10 @@ def command(
         bool,
         typer.Option("--obfuscate", help="Also write prompts oddly: are attacks still caught?"),
     ] = False,
+    writing: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this odd writing (spaced, base64, …); may be repeated."),
+    ] = None,
     errors: Annotated[
         int,
         typer.Option(
@@ -64,6 +68,11 @@ def command(
         raise ConfigurationError(f"--flag-at {flag_at} is no probability; use 0 to 1")
     if errors and report is None:
         raise ConfigurationError("--errors writes into the directory of --report; name one")
+    writings = writing or (list(WRITINGS) if obfuscate else [])
+    if unknown := set(writings) - WRITINGS.keys():
+        raise ConfigurationError(
+            f"--writing {', '.join(sorted(unknown))}: expected one of {', '.join(WRITINGS)}"
+        )
     import json
     from collections import Counter
     from dataclasses import asdict, replace
@@ -95,9 +104,9 @@ def command(
                     data=[Path(file).name for file in data],
                     report=bars.work(f"scoring {Path(place).name}", len(examples)).reach,
                 )
-                if obfuscate:
-                    odd = bars.work("writing oddly", len(WRITINGS))
-                    disguises = robustness(guard, examples, report=odd.advance)
+                if writings:
+                    odd = bars.work("writing oddly", len(writings))
+                    disguises = robustness(guard, examples, writings=writings, report=odd.advance)
                     one = replace(one, disguises=[asdict(disguise) for disguise in disguises])
             found.append(one)
     known = Counter(one.model_id for one in found)

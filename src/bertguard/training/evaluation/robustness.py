@@ -93,6 +93,7 @@ def robustness(
     texts: int = 500,
     longest: int = 2000,
     seed: int = 0,
+    writings: Sequence[str] = tuple(WRITINGS),
     report: Callable[[str], None] | None = None,
 ) -> list[Disguise]:
     """Write attacks that are caught plain, and benign prompts that pass plain, in every odd way.
@@ -102,7 +103,8 @@ def robustness(
         examples: labelled texts; attacks of both channels and benign prompts are used.
         texts: at most so many of each label, drawn by seed, as evenly from the sources as they go.
         longest: longer texts are left out; several writings multiply the length.
-        seed: of the choice and of the writings.
+        seed: of the choice and of the writings, each of which draws for itself.
+        writings: names of those in `WRITINGS` to go through.
         report: called with the name of every writing that is done.
     """
     rng = Random(f"robustness:{seed}")
@@ -117,8 +119,9 @@ def robustness(
         rng,
     )
     rows = []
-    for name, write in WRITINGS.items():
-        odd = [replace(row, text=write(rng, row.text)) for row in (*attacks, *benign)]
+    for name in writings:
+        write, own = WRITINGS[name], Random(f"robustness:{seed}:{name}")
+        odd = [replace(row, text=write(own, row.text)) for row in (*attacks, *benign)]
         scores, _ = asyncio.run(score_all(guard, odd))
         over = [score >= flag_at[row.channel] for row, score in zip(odd, scores, strict=True)]
         prompts = [
