@@ -101,10 +101,14 @@ def test_evaluate_prints_json_on_demand(trained: Path, data: Path) -> None:
 
 def test_one_odd_writing_is_measured_without_the_others(trained: Path, data: Path) -> None:
     """A name that is none is refused before anything is scored."""
-    code, out, _ = run("evaluate", data, "--checkpoint", trained, "--json", "--writing", "spaced")
+    code, out, _ = run(
+        "evaluate", data, "--checkpoint", trained, "--json", "--writing", "spaced",
+        "--odd-texts", "5",
+    )  # fmt: skip
     (report,) = json.loads(out)["models"]
     assert code == 0
-    assert [row["writing"] for row in report["disguises"]] == ["spaced"]
+    (row,) = report["disguises"]
+    assert (row["writing"], row["attacks"], row["benign"]) == ("spaced", 5, 5)
     code, _, err = run("evaluate", data, "--checkpoint", trained, "--writing", "spaces")
     assert code == 2
     assert "expected one of tags, " in err.replace("\n", " ")

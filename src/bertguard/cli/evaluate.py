@@ -38,6 +38,10 @@ def command(
         list[str] | None,
         typer.Option(help="Only this odd writing (spaced, base64, …); may be repeated."),
     ] = None,
+    odd_texts: Annotated[
+        int,
+        typer.Option(min=1, help="Attacks, and as many benign texts, to write oddly in each way."),
+    ] = 500,
     errors: Annotated[
         int,
         typer.Option(
@@ -106,7 +110,9 @@ def command(
                 )
                 if writings:
                     odd = bars.work("writing oddly", len(writings))
-                    disguises = robustness(guard, examples, writings=writings, report=odd.advance)
+                    disguises = robustness(
+                        guard, examples, texts=odd_texts, writings=writings, report=odd.advance
+                    )
                     one = replace(one, disguises=[asdict(disguise) for disguise in disguises])
             found.append(one)
     known = Counter(one.model_id for one in found)
