@@ -65,6 +65,19 @@ def test_a_source_too_small_to_tell_sets_nothing() -> None:
     assert flag_at < 0.1
 
 
+def test_twins_of_attacks_set_no_threshold() -> None:
+    """Innocent texts written to look hostile choose a checkpoint; ordinary ones its thresholds."""
+    ordinary = sample(1000, centre=-6, label=0)
+    hostile = sample(300, centre=6, label=1)
+    twins = [Scored("data", 0, 6.0, "corpus")] * 300
+    alone, beside = calibrate([*ordinary, *hostile]), calibrate([*ordinary, *hostile, *twins])
+    assert (alone["data"].benign, beside["data"].benign) == (1000, 1000)
+    found = beside["data"].flag_at
+    assert found is not None
+    assert found < score(6.0, beside["data"].temperature)
+    assert calibrate([*twins, *hostile])["data"].benign == 300
+
+
 @settings(max_examples=50)
 @given(
     scored=st.lists(
