@@ -58,13 +58,13 @@ def calibrate(scored: Sequence[Scored]) -> dict[str, Calibration]:
     for channel in ("prompt", "data"):
         texts = [text for text in scored if text.channel == channel]
         innocent = [text for text in texts if text.label == 0]
+        hostile = [text.margin for text in texts if text.label == 1]
+        temperature = fit_temperature([text.margin for text in innocent], hostile)
         # What was written to look like an attack says nothing of the rate on ordinary traffic.
         ordinary = [text for text in innocent if text.source != CORPUS]
         if len(ordinary) >= LEAST_BENIGN:
             innocent = ordinary
         benign = [text.margin for text in innocent]
-        hostile = [text.margin for text in texts if text.label == 1]
-        temperature = fit_temperature([t.margin for t in texts if t.label == 0], hostile)
         found[channel] = one = Calibration(temperature, None, None, len(benign), len(hostile))
         if len(benign) >= LEAST_BENIGN:
             flag_at, block_at = (

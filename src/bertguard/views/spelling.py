@@ -92,7 +92,7 @@ def _joined(run: str, *, sure: bool) -> str:
 
 
 def _sentence(groups: Sequence[str]) -> bool:
-    """True where gaps part words, a third of them common ones and no two in a row the same."""
+    """True where four different common words and more stand, a third of all there are."""
     lower = [group.lower() for group in groups if len(group) > 1]
     common = {word for word in lower if word in words()}
     return len(common) >= 4 and sum(word in common for word in lower) * 3 >= len(groups)
