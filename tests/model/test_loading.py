@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bertguard.errors import ConfigurationError, DeviceError
+from bertguard.model.checkpoint import ONNX_INT8
 from bertguard.model.loading import load_scorer
+from bertguard.model.onnx_scorer import open_session
 
 
 def test_onnx_is_the_default_where_the_file_is(checkpoint: Path) -> None:
@@ -18,6 +21,13 @@ def test_onnx_is_the_default_where_the_file_is(checkpoint: Path) -> None:
 def test_a_dtype_asks_for_torch(checkpoint: Path) -> None:
     """bf16 is torch's; the id says so."""
     assert load_scorer(checkpoint, device="cpu", dtype="bf16").model_id == "tiny/torch-cpu-bf16"
+
+
+def test_int8_sums_do_not_overflow_on_any_cpu(checkpoint: Path) -> None:
+    """Asked for on every CPU, since one with VNNI would not show that it is missing."""
+    session: Any = open_session(checkpoint / ONNX_INT8)
+    options = session.get_session_options()
+    assert options.get_session_config_entry("session.x64quantprecision") == "1"
 
 
 @pytest.mark.parametrize(
