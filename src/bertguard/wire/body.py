@@ -7,9 +7,11 @@ application may call `request.json()` without a look at the header.
 from __future__ import annotations
 
 import zlib
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import Message
+from json import detect_encoding
 from urllib.parse import parse_qsl
 
 from bertguard.errors import UnreadableError
@@ -80,7 +82,7 @@ def _json_or_text(body: bytes, kind: str) -> Body:
         lines = _maybe_lines(body) if error.reason in NOT_JSON else None
         if lines is not None:
             return Body(documents=tuple(lines), lines=True)
-        looks_json = body.lstrip()[:1] in (b"{", b"[")
+        looks_json = _opening(body) in ("{", "[")
         if says_json and (looks_json or kind):
             raise
         if error.reason not in NOT_JSON and looks_json:
@@ -106,7 +108,7 @@ def _maybe_lines(body: bytes) -> list[object] | None:
 
 def _maybe_json(body: bytes) -> tuple[object, ...]:
     """The JSON value of a body that says it is a form, if it is one."""
-    if body.lstrip()[:1] not in (b"{", b"[", b'"'):
+    if _opening(body) not in ("{", "[", '"'):
         return ()
     try:
         return (parse_json(decode_json(body)),)
@@ -116,16 +118,32 @@ def _maybe_json(body: bytes) -> tuple[object, ...]:
         raise
 
 
+def _opening(body: bytes) -> str:
+    """The first character that is no space, in the encoding that a reader of JSON would detect."""
+    encoding = detect_encoding(body)
+    if encoding.startswith("utf-8"):
+        return body.removeprefix(BOM_UTF8).lstrip()[:1].decode("latin-1")
+    return body.decode(encoding, "replace").lstrip()[:1]
+
+
 def _urlencoded(body: bytes) -> tuple[Field, ...]:
+    # As Latin-1, where a byte is a character: `parse_qsl` takes from bytes nothing beyond ASCII,
+    # whether escaped or, as `curl -d` sends it, not.
     try:
         pairs = parse_qsl(
-            body, keep_blank_values=True, max_num_fields=MAX_FIELDS, errors="surrogateescape"
+            body.decode("latin-1"),
+            keep_blank_values=True,
+            max_num_fields=MAX_FIELDS,
+            encoding="latin-1",
         )
     except ValueError:
         raise UnreadableError(
             "too_many_fields", f"the form has more than {MAX_FIELDS} fields; send fewer"
         ) from None
-    return tuple(Field(name.decode("utf-8", "replace"), value) for name, value in pairs)
+    return tuple(
+        Field(name.encode("latin-1").decode("utf-8", "replace"), value.encode("latin-1"))
+        for name, value in pairs
+    )
 
 
 def _multipart(body: bytes, boundary: str) -> tuple[Field, ...]:
