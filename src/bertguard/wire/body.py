@@ -100,8 +100,9 @@ def _maybe_lines(body: bytes) -> list[object] | None:
     text = decode_json(body)
     if "\n" not in text.strip():
         return None
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not all(line.lstrip()[:1] in ("{", "[") for line in lines):
+    # By line feeds alone: a string may hold U+2028 and whatever else ends a line elsewhere.
+    lines = [line.lstrip() for line in text.split("\n")]
+    if not all(line[:1] in ("{", "[") for line in lines if line):
         return None
     return parse_lines(text)
 
