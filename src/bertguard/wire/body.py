@@ -7,7 +7,7 @@ application may call `request.json()` without a look at the header.
 from __future__ import annotations
 
 import zlib
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import Message
@@ -15,14 +15,25 @@ from json import detect_encoding
 from urllib.parse import parse_qsl
 
 from bertguard.errors import UnreadableError
-from bertguard.wire.json_text import NOT_JSON, decode_json, parse_json, parse_lines
+from bertguard.wire.json_text import (
+    NOT_JSON,
+    decode_json,
+    holds_ascii_words,
+    parse_json,
+    parse_lines,
+)
 
 MAX_INFLATED_BYTES = 32 * 1024 * 1024
 MAX_INFLATE_RATIO = 200
 MAX_FIELDS = 10_000
 
-_UNICODE = frozenset({"utf-8", "utf8", "utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le",
-                      "utf-32be"})  # fmt: skip
+_UTF_8 = frozenset({"utf-8", "utf8"})
+_WIDE = frozenset({"utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be"})
+# The marks of UTF-32 first: that of UTF-16 is a beginning of one.
+_MARKS = (
+    (BOM_UTF32_LE, "utf-32le"), (BOM_UTF32_BE, "utf-32be"), (BOM_UTF16_LE, "utf-16le"),
+    (BOM_UTF16_BE, "utf-16be"), (BOM_UTF8, "utf-8"),
+)  # fmt: skip
 # Every byte below 128 means the same letter in these; beyond it they differ from UTF-8.
 _ASCII_LIKE = frozenset({"ascii", "us-ascii", "iso-8859-1", "latin-1", "latin1", "windows-1252"})
 _OPAQUE = ("image/", "audio/", "video/", "font/", "application/octet-stream", "application/pdf",
@@ -66,15 +77,37 @@ def read_body(body: bytes, headers: Sequence[tuple[str, str]]) -> Body:
     _check_charset(charset, body)
     if not body or body.isspace():
         return Body()
-    if kind == "multipart/form-data" or (kind.startswith("multipart/") and boundary):
-        return Body(fields=_multipart(body, boundary), documents=_maybe_json(body))
-    if kind == "application/x-www-form-urlencoded":
+    multipart = kind == "multipart/form-data" or (kind.startswith("multipart/") and boundary)
+    if multipart or kind == "application/x-www-form-urlencoded":
+        if charset in _WIDE:
+            # Starlette reads the values of a form by the charset of its header, others do not.
+            raise _charset_error()
         documents = _maybe_json(body)
-        return Body(fields=_urlencoded(body), documents=documents)
-    return _json_or_text(body, kind)
+        fields = _multipart(body, boundary) if multipart else _urlencoded(body)
+        return Body(fields=fields, documents=documents)
+    return _json_or_text(body, kind, charset)
 
 
-def _json_or_text(body: bytes, kind: str) -> Body:
+def plain_text(body: bytes, charset: str = "") -> str | None:
+    """The text of bytes that are no JSON; None where they have no single reading.
+
+    By the byte order mark, else by `charset`, else as UTF-8. Whether bytes are UTF-16 is never
+    guessed: behind one NUL, a reader of UTF-8 would see what a reader of UTF-16 does not.
+    """
+    marked = next((name for mark, name in _MARKS if body.startswith(mark)), "")
+    if marked and charset not in ("", marked, marked[:6]):
+        return None
+    encoding = marked or charset or "utf-8"
+    if encoding in ("utf-16", "utf-32") or (encoding != "utf-8" and holds_ascii_words(body)):
+        return None
+    try:
+        text = body.decode(encoding)
+    except UnicodeDecodeError:
+        return None
+    return None if "\x00" in text else text.removeprefix("\ufeff")
+
+
+def _json_or_text(body: bytes, kind: str, charset: str) -> Body:
     says_json = kind.endswith(("json", "jsonl", "ndjson")) or not kind
     try:
         return Body(documents=(parse_json(decode_json(body)),))
@@ -89,10 +122,8 @@ def _json_or_text(body: bytes, kind: str) -> Body:
             raise
     if kind.startswith(_OPAQUE) and not body.isascii():
         return Body(opaque="binary_body")
-    try:
-        return Body(text=decode_json(body))
-    except UnreadableError:
-        return Body(opaque="binary_body")
+    text = plain_text(body, charset if charset in _WIDE else "")
+    return Body(opaque="binary_body") if text is None else Body(text=text)
 
 
 def _maybe_lines(body: bytes) -> list[object] | None:
@@ -257,14 +288,18 @@ def _content_type(header: str) -> tuple[str, str, str]:
         value = told.get_param(name, "")
         return value if isinstance(value, str) else str(value[2])
 
-    return kind, parameter("charset").strip("\"' ").lower(), parameter("boundary")
+    return kind, parameter("charset").strip("\"' ").lower().replace("_", "-"), parameter("boundary")
 
 
 def _check_charset(charset: str, body: bytes) -> None:
-    if not charset or charset.replace("_", "-") in _UNICODE:
+    if not charset or charset in _UTF_8 or charset in _WIDE:
         return
-    if charset.replace("_", "-") in _ASCII_LIKE and body.isascii():
+    if charset in _ASCII_LIKE and body.isascii():
         return
-    raise UnreadableError(
+    raise _charset_error()
+
+
+def _charset_error() -> UnreadableError:
+    return UnreadableError(
         "charset", "the body has a charset that readers take differently; send UTF-8"
     )

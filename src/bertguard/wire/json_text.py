@@ -32,6 +32,9 @@ _NO_BRACKET = re.compile(r"[^\[\]{}]+")
 _DIGITS = "0123456789"
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _LINE_END = re.compile(r"\r?\n")
+# In UTF-16 a run of ASCII letters is a run of rare Chinese characters, half as long.
+_ASCII_WORDS = re.compile(rb"[A-Za-z]{4,}")
+_MOST_ASCII_LETTERS = 24
 _STEP = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
 
@@ -39,9 +42,13 @@ def decode_json(body: bytes) -> str:
     """The text of JSON bytes, in the encoding that Python's reader would detect.
 
     Raises:
-        UnreadableError: `invalid_utf8`, `invalid_utf16` or `invalid_utf32`.
+        UnreadableError: `invalid_utf8`, `invalid_utf16`, `invalid_utf32` or `two_encodings`.
     """
     encoding = detect_encoding(body)
+    if not encoding.startswith("utf-8") and holds_ascii_words(body):
+        raise UnreadableError(
+            "two_encodings", f"the request body is {encoding} and ASCII as well; send JSON in UTF-8"
+        )
     try:
         return body.decode(encoding)
     except UnicodeDecodeError:
@@ -49,6 +56,11 @@ def decode_json(body: bytes) -> str:
         raise UnreadableError(
             f"invalid_{family}", f"the request body is not valid {encoding}; send JSON in UTF-8"
         ) from None
+
+
+def holds_ascii_words(wide: bytes) -> bool:
+    """Whether bytes that are UTF-16 or UTF-32 hold words for a reader of plain bytes as well."""
+    return sum(map(len, _ASCII_WORDS.findall(wide))) > _MOST_ASCII_LETTERS
 
 
 def parse_json(text: str) -> object:

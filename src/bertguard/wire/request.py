@@ -9,9 +9,9 @@ from urllib.parse import parse_qsl, unquote
 
 from bertguard.errors import UnreadableError
 from bertguard.wire import anthropic, bedrock, cohere, gemini, mcp, ollama, openai
-from bertguard.wire.body import Field, read_body
+from bertguard.wire.body import Field, plain_text, read_body
 from bertguard.wire.collector import UNKNOWN_DATA, USER, Collector, Link
-from bertguard.wire.json_text import NOT_JSON, decode_json, parse_json, parse_lines
+from bertguard.wire.json_text import NOT_JSON, parse_json, parse_lines
 from bertguard.wire.reading import Reading
 from bertguard.wire.sweep import sweep
 
@@ -193,10 +193,12 @@ def _field(c: Collector, field: Field, place: Link) -> None:
     """One field of a form: its name, its value as text or JSON, or a file."""
     sweep(c, field.name, link=place)
     sweep(c, field.filename, link=place)
-    if field.content_type.startswith(("image/", "audio/", "video/")) and not _text(field.content):
+    if field.content_type.startswith(("image/", "audio/", "video/")) and not plain_text(
+        field.content
+    ):
         c.note(field.content_type.split("/")[0], place)
         return
-    text = _text(field.content)
+    text = plain_text(field.content)
     if text is None:
         c.unscan("document_media" if field.filename else "binary_field", place)
         return
@@ -237,15 +239,6 @@ def _batch_lines(text: str) -> list[object] | None:
         if not isinstance(line.get("body", line.get("params")), dict):
             return None
     return lines
-
-
-def _text(content: bytes) -> str | None:
-    """The text of a field; None where it is none."""
-    try:
-        text = decode_json(content)
-    except UnreadableError:
-        return None
-    return None if "\x00" in text else text
 
 
 def _path(c: Collector, path: str) -> None:
