@@ -11,6 +11,7 @@ from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32
 from collections.abc import Sequence
 from dataclasses import dataclass
 from email.message import Message
+from email.utils import collapse_rfc2231_value
 from json import detect_encoding
 from urllib.parse import parse_qsl
 
@@ -19,6 +20,7 @@ from bertguard.wire.json_text import (
     NOT_JSON,
     decode_json,
     holds_ascii_words,
+    is_json,
     parse_json,
     parse_lines,
 )
@@ -26,6 +28,9 @@ from bertguard.wire.json_text import (
 MAX_INFLATED_BYTES = 32 * 1024 * 1024
 MAX_INFLATE_RATIO = 200
 MAX_FIELDS = 10_000
+
+_GZIP_EXTRAS = 0b10100
+"""Flags of RFC 1952 for an extra field and a comment, which no client of ours writes."""
 
 _UTF_8 = frozenset({"utf-8", "utf8"})
 _WIDE = frozenset({"utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be"})
@@ -36,6 +41,8 @@ _MARKS = (
 )  # fmt: skip
 # Every byte below 128 means the same letter in these; beyond it they differ from UTF-8.
 _ASCII_LIKE = frozenset({"ascii", "us-ascii", "iso-8859-1", "latin-1", "latin1", "windows-1252"})
+_PART_HEADERS = frozenset({"content-disposition", "content-type", "content-length",
+                           "content-transfer-encoding"})  # fmt: skip
 _OPAQUE = ("image/", "audio/", "video/", "font/", "application/octet-stream", "application/pdf",
            "application/zip", "application/grpc", "application/protobuf", "application/x-protobuf",
            "application/msgpack")  # fmt: skip
@@ -43,12 +50,16 @@ _OPAQUE = ("image/", "audio/", "video/", "font/", "application/octet-stream", "a
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a form; `filename` and `content_type` only where it is a file."""
+    """One field of a form; `filename` and `content_type` only where it is a file.
+
+    `told` is what else its header says: a second file name, headers of the sender's own.
+    """
 
     name: str
     content: bytes
     filename: str = ""
     content_type: str = ""
+    told: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +83,8 @@ def read_body(body: bytes, headers: Sequence[tuple[str, str]]) -> Body:
     Raises:
         UnreadableError: it cannot be read in exactly one way; `reason` says why.
     """
+    if not body:
+        return Body()
     body = _inflated(body, _one(headers, "content-encoding", join=True))
     kind, charset, boundary = _content_type(_one(headers, "content-type"))
     _check_charset(charset, body)
@@ -82,9 +95,10 @@ def read_body(body: bytes, headers: Sequence[tuple[str, str]]) -> Body:
         if charset in _WIDE:
             # Starlette reads the values of a form by the charset of its header, others do not.
             raise _charset_error()
-        documents = _maybe_json(body)
         fields = _multipart(body, boundary) if multipart else _urlencoded(body)
-        return Body(fields=fields, documents=documents)
+        documents = _maybe_json(body)
+        lines = None if documents or multipart else _maybe_lines(body)
+        return Body(fields=fields, documents=tuple(lines or documents), lines=bool(lines))
     return _json_or_text(body, kind, charset)
 
 
@@ -100,6 +114,8 @@ def plain_text(body: bytes, charset: str = "") -> str | None:
     encoding = marked or charset or "utf-8"
     if encoding in ("utf-16", "utf-32") or (encoding != "utf-8" and holds_ascii_words(body)):
         return None
+    if encoding != "utf-8" and b"\0" not in body and _is_utf8(body):
+        return None  # a reader that never looks at the label sees another text
     try:
         text = body.decode(encoding)
     except UnicodeDecodeError:
@@ -107,18 +123,24 @@ def plain_text(body: bytes, charset: str = "") -> str | None:
     return None if "\x00" in text else text.removeprefix("\ufeff")
 
 
+def _is_utf8(body: bytes) -> bool:
+    try:
+        body.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 def _json_or_text(body: bytes, kind: str, charset: str) -> Body:
-    says_json = kind.endswith(("json", "jsonl", "ndjson")) or not kind
     try:
         return Body(documents=(parse_json(decode_json(body)),))
     except UnreadableError as error:
         lines = _maybe_lines(body) if error.reason in NOT_JSON else None
         if lines is not None:
             return Body(documents=tuple(lines), lines=True)
-        looks_json = _opening(body) in ("{", "[")
-        if says_json and (looks_json or kind):
+        if kind.endswith(("json", "jsonl", "ndjson")):
             raise
-        if error.reason not in NOT_JSON and looks_json:
+        if error.reason not in NOT_JSON and _is_json(body):
             raise
     if kind.startswith(_OPAQUE) and not body.isascii():
         return Body(opaque="binary_body")
@@ -126,16 +148,32 @@ def _json_or_text(body: bytes, kind: str, charset: str) -> Body:
     return Body(opaque="binary_body") if text is None else Body(text=text)
 
 
+def _is_json(body: bytes) -> bool:
+    """Whether a reader that is less strict than ours would take the body as JSON."""
+    try:
+        return is_json(decode_json(body))
+    except UnreadableError:
+        return False
+
+
 def _maybe_lines(body: bytes) -> list[object] | None:
     """JSON Lines, where every line is an object or array; None where it is something else."""
-    text = decode_json(body)
+    try:
+        text = decode_json(body)
+    except UnreadableError:
+        return None
     if "\n" not in text.strip():
         return None
     # By line feeds alone: a string may hold U+2028 and whatever else ends a line elsewhere.
     lines = [line.lstrip() for line in text.split("\n")]
     if not all(line[:1] in ("{", "[") for line in lines if line):
         return None
-    return parse_lines(text)
+    try:
+        return parse_lines(text)
+    except UnreadableError as error:
+        if error.reason in NOT_JSON:
+            return None  # "[INFO] started" begins like JSON, and is a line of a log
+        raise
 
 
 def _maybe_json(body: bytes) -> tuple[object, ...]:
@@ -145,7 +183,7 @@ def _maybe_json(body: bytes) -> tuple[object, ...]:
     try:
         return (parse_json(decode_json(body)),)
     except UnreadableError as error:
-        if error.reason in NOT_JSON:
+        if error.reason in NOT_JSON or not _is_json(body):
             return ()
         raise
 
@@ -186,16 +224,17 @@ def _multipart(body: bytes, boundary: str) -> tuple[Field, ...]:
     from python_multipart.exceptions import FormParserError
     from python_multipart.multipart import MultipartParser
 
-    parts: list[tuple[dict[str, str], bytearray]] = []
+    parts: list[tuple[list[tuple[str, str]], bytearray]] = []
     name, value = bytearray(), bytearray()
 
     def header_end() -> None:
-        parts[-1][0][name.decode("latin-1").lower()] = value.decode("utf-8", "replace")
+        key = name.decode("latin-1").lower()
+        parts[-1][0].append((key, value.decode("utf-8", "replace")))
         name.clear()
         value.clear()
 
     callbacks = {
-        "on_part_begin": lambda: parts.append(({}, bytearray())),
+        "on_part_begin": lambda: parts.append(([], bytearray())),
         "on_part_data": lambda data, start, end: parts[-1][1].extend(data[start:end]),
         "on_header_field": lambda data, start, end: name.extend(data[start:end]),
         "on_header_value": lambda data, start, end: value.extend(data[start:end]),
@@ -208,9 +247,12 @@ def _multipart(body: bytes, boundary: str) -> tuple[Field, ...]:
         parser.write(body)
         parser.finalize()
     except (FormParserError, UnicodeEncodeError):
-        raise UnreadableError(
-            "multipart", "the multipart body is malformed; send it as RFC 7578 says"
-        ) from None
+        raise _multipart_error() from None
+    delimiter = b"\r\n--" + boundary.encode("latin-1")
+    framed = b"\r\n" + body.lstrip(b"\r\n")
+    if not framed.startswith(delimiter) or framed.partition(delimiter + b"--")[2].strip():
+        # What stands around the parts is dropped by a reader of forms, and not by one of lines.
+        raise _multipart_error()
     if len(parts) > MAX_FIELDS:
         raise UnreadableError(
             "too_many_fields", f"the form has more than {MAX_FIELDS} fields; send fewer"
@@ -218,24 +260,43 @@ def _multipart(body: bytes, boundary: str) -> tuple[Field, ...]:
     return tuple(_part(headers, content) for headers, content in parts)
 
 
-def _part(headers: dict[str, str], content: bytearray) -> Field:
-    if headers.get("content-transfer-encoding", "binary").strip().lower() not in (
-        "binary",
-        "8bit",
-        "7bit",
-    ):
+def _multipart_error() -> UnreadableError:
+    return UnreadableError(
+        "multipart", "the multipart body is malformed; send parts alone, as RFC 7578 says"
+    )
+
+
+def _part(headers: Sequence[tuple[str, str]], content: bytearray) -> Field:
+    disposition = _one(headers, "content-disposition") or "form-data"
+    content_type = _one(headers, "content-type")
+    if _one(headers, "content-transfer-encoding").lower() not in ("", "binary", "8bit", "7bit"):
         raise UnreadableError(
             "transfer_encoding", "a part with a transfer encoding; send it as it is (RFC 7578)"
         )
-    told = Message()
-    told["content-disposition"] = headers.get("content-disposition", "form-data")
-    name = told.get_param("name", "", "content-disposition")
+    names = _parameter(disposition, "name")
+    if len(names) > 1:
+        raise UnreadableError("multipart", "a part has more than one name; give it one")
+    # A browser sends one of `filename` and `filename*`, other clients both; readers take either.
+    files = _parameter(disposition, "filename")
+    other = [value for key, value in headers if key not in _PART_HEADERS]
+    if ";" in content_type:
+        other.append(content_type)
     return Field(
-        name=name if isinstance(name, str) else str(name[2]),
+        name="".join(names),
         content=bytes(content),
-        filename=told.get_filename("") or "",
-        content_type=headers.get("content-type", "").split(";")[0].strip().lower(),
+        filename=files[-1] if files else "",
+        content_type=content_type.split(";")[0].strip().lower(),
+        told=(*files[:-1], *other),
     )
+
+
+def _parameter(header: str, name: str) -> list[str]:
+    """The values of one parameter, in whatever way each is encoded (RFC 2231), without doubles."""
+    told = Message()
+    told["content-disposition"] = header
+    found = told.get_params([], "content-disposition")
+    values = [collapse_rfc2231_value(value) for key, value in found if key.lower() == name]
+    return list(dict.fromkeys(values))
 
 
 def _inflated(body: bytes, encoding: str) -> bytes:
@@ -244,6 +305,11 @@ def _inflated(body: bytes, encoding: str) -> bytes:
     names = [name for name in names if name not in ("", "identity")]
     if not names:
         return body
+    if _is_utf8(body) or (body[:2] == b"\x1f\x8b" and body[3:4] and body[3] & _GZIP_EXTRAS):
+        # Most frameworks inflate nothing: what they see must be no text of its own.
+        raise UnreadableError(
+            "content_encoding", "the body is not only what its encoding says; send it again"
+        )
     if len(names) > 1 or names[0] not in ("gzip", "x-gzip", "deflate"):
         raise UnreadableError(
             "content_encoding",
@@ -271,7 +337,7 @@ def _one(headers: Sequence[tuple[str, str]], name: str, *, join: bool = False) -
     values = [value.strip() for key, value in headers if key.lower() == name]
     if join:
         return ",".join(values)
-    if len({value.lower() for value in values}) > 1:
+    if len(set(values)) > 1:
         raise UnreadableError(
             "duplicate_header", f"{name} comes with two different values; send it once"
         )
@@ -280,15 +346,20 @@ def _one(headers: Sequence[tuple[str, str]], name: str, *, join: bool = False) -
 
 def _content_type(header: str) -> tuple[str, str, str]:
     """(media type, charset, boundary), the first two in lower case."""
-    told = Message()
-    told["content-type"] = header or "unknown/unknown"
     kind = header.partition(";")[0].strip().lower()
-
-    def parameter(name: str) -> str:
-        value = told.get_param(name, "")
-        return value if isinstance(value, str) else str(value[2])
-
-    return kind, parameter("charset").strip("\"' ").lower().replace("_", "-"), parameter("boundary")
+    if ";" not in header:
+        return kind, "", ""
+    told = Message()
+    told["content-type"] = header
+    parameters = [(key.lower(), value) for key, value in told.get_params([])[1:]]
+    if len(dict(parameters)) < len(parameters) or any(isinstance(v, tuple) for _, v in parameters):
+        # Starlette takes the last of two, others the first.
+        raise UnreadableError(
+            "content_type", "a parameter of the content type comes twice or encoded; send it once"
+        )
+    values = dict(parameters)
+    charset = values.get("charset", "").strip("\"' ").lower().replace("_", "-")
+    return kind, charset, values.get("boundary", "")
 
 
 def _check_charset(charset: str, body: bytes) -> None:

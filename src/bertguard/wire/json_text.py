@@ -32,9 +32,9 @@ _NO_BRACKET = re.compile(r"[^\[\]{}]+")
 _DIGITS = "0123456789"
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _LINE_END = re.compile(r"\r?\n")
-# In UTF-16 a run of ASCII letters is a run of rare Chinese characters, half as long.
-_ASCII_WORDS = re.compile(rb"[A-Za-z]{4,}")
-_MOST_ASCII_LETTERS = 24
+# In UTF-16 a run of ASCII is a run of Chinese characters, half as long; other scripts have none.
+_ASCII_WORDS = re.compile(rb"[\t\n\r -~]{6,}")
+_MOST_ASCII_BYTES = 12
 _STEP = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
 
@@ -60,7 +60,7 @@ def decode_json(body: bytes) -> str:
 
 def holds_ascii_words(wide: bytes) -> bool:
     """Whether bytes that are UTF-16 or UTF-32 hold words for a reader of plain bytes as well."""
-    return sum(map(len, _ASCII_WORDS.findall(wide))) > _MOST_ASCII_LETTERS
+    return sum(map(len, _ASCII_WORDS.findall(wide))) > _MOST_ASCII_BYTES
 
 
 def parse_json(text: str) -> object:
@@ -96,6 +96,19 @@ def parse_json(text: str) -> object:
     if _SURROGATE_ESCAPE.search(text):
         _refuse_lone_surrogates(value)
     return value
+
+
+def is_json(text: str) -> bool:
+    """Whether a reader that takes keys twice, `NaN` and the like reads the whole text as JSON."""
+    if _nesting(text) > MAX_NESTING:
+        return text.rstrip()[-1:] in ("]", "}")
+    try:
+        json.loads(text)
+    except json.JSONDecodeError:
+        return False
+    except (ValueError, RecursionError):
+        return True  # a number beyond what Python takes, in a text that is JSON so far
+    return True
 
 
 def parse_lines(text: str) -> list[object]:
