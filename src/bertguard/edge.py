@@ -8,8 +8,7 @@ import traceback
 from bertguard.errors import ConfigurationError
 from bertguard.guard import Guard
 from bertguard.verdict import Action, Verdict
-from bertguard.wire.request import dialect_of
-from bertguard.wire.vocabulary import IDENTIFIER_CHARS, SHORT_CHARS
+from bertguard.wire.request import dialect_of, prose_of
 
 # The threshold is out of the way of anyone who compares it with the score.
 NOTHING_TO_READ = Verdict(Action.ALLOW, 0.0, 1.0, dialect="empty", notes=("nothing_to_read",))
@@ -47,15 +46,9 @@ def checked_cap(max_body_bytes: int) -> int:
 def nothing_to_read(path: str, query: str, body: bytes) -> bool:
     """Whether a request holds no text at all, so that a health probe need not wait for a model.
 
-    The path is decoded. A long one, or one with white space or other scripts in it, may be prose.
+    The path is decoded.
     """
-    return not (
-        body
-        or query
-        or len(path) >= IDENTIFIER_CHARS
-        or not path.isascii()
-        or any(len(piece) >= SHORT_CHARS or len(piece.split()) > 1 for piece in path.split("/"))
-    )
+    return not (body or query or prose_of(path))
 
 
 def not_judged(reason: str, *, path: str, guard: Guard | None) -> Verdict:

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from bertguard.edge import INTERNAL_ERROR, checked_guard, log_failure, not_judged
 from bertguard.errors import ConfigurationError
 from bertguard.guard import Guard
-from bertguard.middleware.exemptions import route_path
 from bertguard.middleware.policies import RoutePolicies
 from bertguard.policy import Policy, roles
 from bertguard.segments import Role
@@ -90,7 +89,7 @@ class Judge:
             for guard in self._asked(scope):
                 verdict = await guard.check_body(
                     body,
-                    path=route_path(scope),
+                    path=scope["path"],
                     headers=headers,
                     query=query,
                     trusted_roles=self.trusted_roles,
@@ -109,7 +108,7 @@ class Judge:
             return _strictest(
                 [
                     replace(
-                        not_judged(reason, path=route_path(scope), guard=guard),
+                        not_judged(reason, path=scope["path"], guard=guard),
                         action=guard.policy.unscanned_action,
                     )
                     for guard in self._asked(scope)
@@ -120,7 +119,7 @@ class Judge:
 
     def refused(self, scope: Scope, reason: str) -> Verdict:
         """Blocked as unscanned, whatever `on_unscanned` says; only shadow mode lets it pass."""
-        path = route_path(scope)
+        path = scope["path"]
         guards: list[Guard | None] = [*self._asked(scope)]
         return _strictest(
             [not_judged(reason, path=path, guard=guard) for guard in guards or [None]]

@@ -6,7 +6,6 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from bertguard.edge import INTERNAL_ERROR, NOTHING_TO_READ, TOO_LARGE, nothing_to_read
-from bertguard.middleware.exemptions import route_path
 from bertguard.middleware.http import cancelled, scope_with
 from bertguard.middleware.judging import Judge
 from bertguard.verdict import Verdict
@@ -45,7 +44,7 @@ class GuardedSocket:
             return
         verdict = NOTHING_TO_READ
         query = self._scope.get("query_string", b"").decode("latin-1")
-        if not nothing_to_read(route_path(self._scope), query, b""):
+        if not nothing_to_read(self._scope["path"], query, b""):
             verdict = await self._judge.body(self._scope, b"", query=query)
         if verdict.blocked:
             await self._close(verdict)

@@ -82,14 +82,15 @@ class Collector:
 
     Dialects call `text` for what they know; a string that was read once is not read again.
     `regions` says who speaks in the rest of an array or object: the sweep gives what the dialect
-    left in there the same voice. The documents must outlive the collector, which knows their
-    arrays and objects by identity.
+    left in there the same voice. `documents` keeps alive what is read: arrays and objects are known
+    by identity, and what is made after one has gone could take its place.
     """
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []
         self.unscanned: list[str] = []
         self.notes: list[str] = []
+        self.documents: list[object] = []
         self.read: dict[int, set[str | int]] = {}
         self.regions: dict[int, Voice] = {}
         # Set while a document of no known format is read, or at a path that another reader could
@@ -147,7 +148,9 @@ class Collector:
 
     def note(self, word: str, link: Link) -> None:
         """A fact that changes no action."""
-        self.notes.append(f"{word} at {point(link)}")
+        fact = f"{word} at {point(link)}"
+        if fact not in self.notes:
+            self.notes.append(fact)
 
     def unscan(self, word: str, link: Link) -> None:
         """Something that may reach the model and that no classifier of texts can read."""

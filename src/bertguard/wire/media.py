@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 
+from bertguard.segments import Role
 from bertguard.wire.collector import Collector, Link, Voice, word
 
 _MEDIA_TYPE_KEYS = ("media_type", "mime_type", "mimeType", "mediaType")
@@ -18,14 +20,21 @@ _PAYLOAD_KEYS = (
     "uri",
     "fileUri",
     "file_uri",
+    "file_url",
     "document_url",
 )
+_ADDRESS_KEYS = ("url", "uri", "image_url")
 _SHOWN = ("image/", "audio/", "video/")
 _PICTURES = frozenset({"image", "image_url", "input_image", "input_audio", "audio", "video",
                        "video_url", "input_video"})  # fmt: skip
+# Parts that hand the file of this id to the model; elsewhere an id only names one.
+_FILES = frozenset({"file", "input_file", "document", "container_upload", "file_search"})
 # Bedrock names a document's kind by its format.
 _TEXT_FORMATS = frozenset({"txt", "md", "csv", "html"})
+_FILE_FORMATS = frozenset({"pdf", "doc", "docx", "xls", "xlsx"})
+_PICTURE_FORMATS = frozenset({"png", "jpeg", "gif", "webp"})
 _LEAST_PAYLOAD = 64
+_NO_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 
 
 def read_media(
@@ -36,8 +45,13 @@ def read_media(
     `voice` says what can be read of them; `kind` is the media type that the holder names.
     """
     kind = next((v for k in _MEDIA_TYPE_KEYS if isinstance(v := part.get(k), str)), kind)
-    if word(part, "format") in _TEXT_FORMATS:
+    written = word(part, "format")
+    if written in _TEXT_FORMATS:
         kind = "text/plain"
+    elif written in _FILE_FORMATS:
+        kind = f"application/{written}"
+    elif written in _PICTURE_FORMATS and not kind:
+        kind = f"image/{written}"
     name = word(part, "type")
     if name in _PICTURES:
         c.note("image" if "image" in name else "media", link)
@@ -47,13 +61,23 @@ def read_media(
         if isinstance(value, str):
             _payload(c, part, key, value, kind=kind.lower(), voice=voice, link=link)
     for key in ("source", "image_url", "inlineData", "inline_data", "fileData", "file_data",
-                "input_audio", "audio", "image", "video", "file"):  # fmt: skip
+                "s3Location", "input_audio", "audio", "image", "video", "file"):  # fmt: skip
         value = part.get(key)
         if isinstance(value, dict):
-            read_media(c, value, voice, (link, key), kind=kind)
+            shown = f"{key}/" if key in ("image", "audio", "video") else ""
+            read_media(c, value, voice, (link, key), kind=kind or shown)
     file_id = part.get("file_id") or part.get("fileId")
-    if isinstance(file_id, str):
+    if isinstance(file_id, str) and (name in _FILES or not (name or voice.role is Role.TOOL)):
         c.unscan("unseen_file", (link, "file_id"))
+
+
+def take_opaque(c: Collector, part: dict[str, object], key: str, link: Link) -> None:
+    """Bytes of the provider's own (a signature, hidden reasoning, a picture): noted, not scored."""
+    value = part.get(key)
+    if isinstance(value, str) and len(value) >= _LEAST_PAYLOAD:
+        raw = _decoded(value)
+        if raw is not None and not _is_text(raw) and c.mark(part, key):
+            c.note("opaque", (link, key))
 
 
 def _payload(
@@ -69,20 +93,22 @@ def _payload(
     if key in c.read.get(id(part), ()) or word(part, "type") == "text":
         return  # dealt with already, or plain text by its own word
     place: Link = (link, key)
-    encoded = value
+    encoded = value = value.lstrip()
     if value[:5].lower() == "data:":
         head, _, encoded = value[5:].partition(",")
         kind = head.split(";")[0].strip().lower() or "text/plain"
         if ";base64" not in head.lower().replace(" ", ""):
             return  # its text stands there plainly; the sweep reads it
     elif "://" in value[:12]:
-        # An address beside the text itself only names it (MCP resources).
+        # An address beside the text itself only names it (MCP resources), and one of a page or
+        # a link without any kind is text like any other.
         named = any(isinstance(part.get(inline), str) for inline in ("text", "blob", "data"))
-        by_address = word(part, "type") == "url" or key == "document_url"
-        if by_address or (kind.startswith(("application/", "text/")) and not named):
+        fetched = word(part, "type") == "url" or key not in _ADDRESS_KEYS
+        fetched = fetched or value[:5].lower() in ("s3://", "gs://")
+        if (fetched or (kind and not named)) and not kind.startswith(_SHOWN):
             c.unscan("unseen_document", place)
         return
-    elif key in ("url", "uri", "image_url"):
+    elif key in _ADDRESS_KEYS:
         return
     if kind.startswith(_SHOWN):
         # Only what cannot be read as text is taken out of the sweep: a sentence stays in it.
@@ -94,12 +120,19 @@ def _payload(
     if len(encoded) < _LEAST_PAYLOAD and not kind:
         return
     raw = _decoded(encoded)
+    if raw is None and kind.startswith("text/"):
+        raw = _leniently_decoded(encoded)
+        if raw is None or not _is_text(raw):
+            return  # its text stands there plainly
     if raw is None:
+        # Most decoders pass over what is no base64; the string itself is left to the sweep.
+        if kind and _leniently_decoded(encoded) is not None:
+            c.unscan("document_media", place)
         return
     if _is_text(raw):
         # Also left to the sweep: what decodes by chance may be meant as it stands.
         c.say(raw.decode("utf-8"), voice, place)
-    elif kind.startswith(("application/", "text/")) or not kind:
+    else:
         c.mark(part, key)
         c.unscan("document_media" if kind else "unknown_media", place)
 
@@ -111,6 +144,15 @@ def _decoded(text: str) -> bytes | None:
     squeezed = "".join(text.split()).replace("-", "+").replace("_", "/").rstrip("=")
     try:
         return base64.b64decode(squeezed + "=" * (-len(squeezed) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def _leniently_decoded(text: str) -> bytes | None:
+    """As Python's, PHP's and Node's decoders do by default: other characters are passed over."""
+    kept = _NO_BASE64.sub("", text.replace("-", "+").replace("_", "/"))
+    try:
+        return base64.b64decode(kept + "=" * (-len(kept) % 4))
     except (binascii.Error, ValueError):
         return None
 

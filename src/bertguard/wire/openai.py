@@ -14,11 +14,13 @@ from bertguard.wire.collector import (
     TOOL_DATA,
     UNKNOWN,
     USER,
+    USER_DATA,
     Collector,
     Link,
     Voice,
     word,
 )
+from bertguard.wire.media import read_media, take_opaque
 from bertguard.wire.parts import read_content, read_part
 
 VOICES: dict[str, Voice] = {
@@ -50,18 +52,35 @@ def chat(document: dict[str, object], c: Collector, link: Link = "") -> None:
     written_by_the_application(document, c)
 
 
-def messages(document: dict[str, object], c: Collector, link: Link = "") -> None:
+def messages(
+    document: dict[str, object], c: Collector, link: Link = "", *, key: str = "messages"
+) -> None:
     """The array `messages`: every turn with all that is in it."""
-    turns = document.get("messages")
+    turns = document.get(key)
     if not isinstance(turns, list):
         return
+    place: Link = (link, key)
     for number, message in enumerate(turns):
         if isinstance(message, dict):
-            turn(message, c, ((link, "messages"), number))
+            turn(message, c, (place, number))
         elif isinstance(message, str):
-            c.text(turns, number, USER, (link, "messages"))
-            c.turn(USER, [message], ((link, "messages"), number))
+            c.text(turns, number, USER, place)
+            c.turn(USER, [message], (place, number))
     c.end_conversation()
+
+
+def thread(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /v1/threads/{id}/messages`, one turn; `/v1/threads/runs`, a thread and a run."""
+    c.text(document, "instructions", SYSTEM, link)
+    if "role" in document:
+        turn(document, c, link)
+        c.end_conversation()
+    inner = document.get("thread")
+    if isinstance(inner, dict):
+        messages(inner, c, (link, "thread"))
+    for key in ("messages", "additional_messages"):
+        messages(document, c, link, key=key)
+    written_by_the_application(document, c)
 
 
 def turn(message: dict[str, object], c: Collector, link: Link) -> None:
@@ -69,6 +88,12 @@ def turn(message: dict[str, object], c: Collector, link: Link) -> None:
     voice = VOICES.get(word(message, "role"), UNKNOWN)
     c.region(message, voice)
     texts = read_content(c, message, "content", voice, link)
+    # The front end of the Vercel AI SDK says `parts`: https://ai-sdk.dev/docs/reference
+    texts += read_content(c, message, "parts", voice, link)
+    attached = message.get("attachments")
+    for number, file in enumerate(attached if isinstance(attached, list) else []):
+        if isinstance(file, dict):
+            read_media(c, {"type": "file", **file}, USER_DATA, ((link, "attachments"), number))
     for key in ("refusal", "reasoning_content", "thinking"):
         if key in message:
             c.text(message, key, voice, link)
@@ -98,18 +123,28 @@ def responses(document: dict[str, object], c: Collector, link: Link = "") -> Non
         c.region(prompt, USER)
         if prompt.get("id"):
             c.note("unseen_template", (link, "prompt"))
-    given = document.get("input")
-    if isinstance(given, str):
-        c.text(document, "input", USER, link)
-    elif isinstance(given, list):
-        for number, item in enumerate(given):
-            if isinstance(item, dict):
-                _item(item, c, ((link, "input"), number))
-            elif isinstance(item, str):
-                c.text(given, number, USER, (link, "input"))
-                c.turn(USER, [item], ((link, "input"), number))
-        c.end_conversation()
+        variables = prompt.get("variables")
+        for name, value in variables.items() if isinstance(variables, dict) else ():
+            if isinstance(value, dict):
+                read_part(c, value, USER, (((link, "prompt"), "variables"), name))
+    # `inputs` is Mistral's word, `items` that of the Conversations API.
+    for key in ("input", "inputs", "items"):
+        given = document.get(key)
+        if isinstance(given, str):
+            c.text(document, key, USER, link)
+        elif isinstance(given, list):
+            _items(given, c, (link, key))
     written_by_the_application(document, c)
+
+
+def _items(given: list[object], c: Collector, link: Link) -> None:
+    for number, item in enumerate(given):
+        if isinstance(item, dict):
+            _item(item, c, (link, number))
+        elif isinstance(item, str):
+            c.text(given, number, USER, link)
+            c.turn(USER, [item], (link, number))
+    c.end_conversation()
 
 
 def _item(item: dict[str, object], c: Collector, link: Link) -> None:
@@ -120,6 +155,7 @@ def _item(item: dict[str, object], c: Collector, link: Link) -> None:
         c.region(item, TOOL_DATA)
         for key in ("output", "results", "outputs", "error"):
             read_content(c, item, key, TOOL_DATA, link)
+        take_opaque(c, item, "result", link)  # a picture that was made
         c.turn(TOOL_DATA, [], link)
     elif kind in ("function_call", "custom_tool_call", "reasoning", "compaction"):
         c.region(item, ASSISTANT)
@@ -158,5 +194,10 @@ def written_by_the_application(document: dict[str, object], c: Collector) -> Non
     """Definitions of tools and formats: the application's own words."""
     for key in ("tools", "functions", "toolConfig"):
         c.region(document.get(key), DEFINITION)
+    tools = document.get("tools")
+    for number, tool in enumerate(tools if isinstance(tools, list) else []):
+        container = tool.get("container") if isinstance(tool, dict) else None
+        if isinstance(container, dict) and container.get("file_ids"):
+            c.unscan("unseen_file", ((("", "tools"), number), "container"))
     for key in ("response_format", "text", "tool_choice"):
         c.region(document.get(key), DEVELOPER)

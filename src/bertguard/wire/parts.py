@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bertguard.segments import Channel
 from bertguard.wire.collector import TOOL_DATA, USER_DATA, Collector, Link, Voice, word
-from bertguard.wire.media import read_media
+from bertguard.wire.media import read_media, take_opaque
 
 # Keys under which a part carries plain text of the speaker.
 _TEXT_KEYS = ("text", "refusal", "thinking", "input_text", "output_text")
@@ -20,6 +20,9 @@ _FOUND = frozenset(
         "text_editor_code_execution_tool_result", "tool_search_tool_result", "function_result",
     }
 )  # fmt: skip
+# Bytes that a provider made for itself, sent back as they came.
+_OPAQUE_KEYS = ("signature", "encrypted_content", "thoughtSignature", "thought_signature",
+                "redactedContent")  # fmt: skip
 _READ_ONLY = frozenset({"document", "search_result", "file", "input_file", "resource"})
 
 
@@ -58,6 +61,14 @@ def read_part(c: Collector, part: dict[str, object], voice: Voice, link: Link) -
         _document(c, part, voice if voice.channel is Channel.DATA else USER_DATA, link)
         return []
     c.region(part, voice)
+    if kind.startswith(("tool-", "dynamic-tool")):
+        # Vercel AI SDK: what a tool gave back stands in the part of its call.
+        c.region(part.get("output"), TOOL_DATA)
+        c.text(part, "output", TOOL_DATA, link)
+    for key in _OPAQUE_KEYS:
+        take_opaque(c, part, key, link)
+    if kind == "redacted_thinking":
+        take_opaque(c, part, "data", link)
     read_media(c, part, voice if voice.channel is Channel.DATA else USER_DATA, link)
     texts = []
     for key in _TEXT_KEYS:
@@ -75,7 +86,7 @@ def read_part(c: Collector, part: dict[str, object], voice: Voice, link: Link) -
 
 def _found(c: Collector, part: dict[str, object], link: Link) -> None:
     c.region(part, TOOL_DATA)
-    for key in ("content", "output", "toolResult", "functionResponse", "response"):
+    for key in ("content", "output", "toolResult", "functionResponse", "response", "parts"):
         value = part.get(key)
         if isinstance(value, dict) and key in ("toolResult", "functionResponse"):
             _found(c, value, (link, key))

@@ -10,10 +10,11 @@ from urllib.parse import parse_qsl, unquote
 from bertguard.errors import UnreadableError
 from bertguard.wire import anthropic, bedrock, cohere, gemini, mcp, ollama, openai
 from bertguard.wire.body import Field, plain_text, read_body
-from bertguard.wire.collector import UNKNOWN_DATA, USER, Collector, Link
-from bertguard.wire.json_text import NOT_JSON, parse_json, parse_lines
+from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, USER, Collector, Link
+from bertguard.wire.json_text import NOT_JSON, is_json, parse_json, parse_lines
 from bertguard.wire.reading import Reading
 from bertguard.wire.sweep import sweep
+from bertguard.wire.vocabulary import IDENTIFIER_CHARS, SHORT_CHARS, is_short
 
 Reader = Callable[[dict[str, object], Collector, Link], None]
 
@@ -22,9 +23,12 @@ _DIALECTS: tuple[tuple[str, str, Reader], ...] = (
     ("cohere.embeddings", r"/v[12]/embed", cohere.embed),
     ("gemini.embeddings", r"/models/[^/]+:(async)?(batch)?embedcontents?", gemini.embed),
     ("openai.embeddings", r"/(embeddings|moderations)", openai.inputs),
-    ("openai.chat", r"/chat/completions", openai.chat),
+    ("openai.chat", r"/(chat|agents)/completions", openai.chat),
     ("openai.responses", r"/responses(/input_tokens|/compact)?", openai.responses),
+    ("openai.threads", r"/threads/([^/]+/messages|runs)", openai.thread),
+    ("openai.conversations", r"/conversations(/[^/]+(/items)?)?", openai.responses),
     ("anthropic.messages", r"/messages(/count_tokens)?", anthropic.messages),
+    ("anthropic.messages", r"/models/[^/]+:(stream)?rawpredict", anthropic.messages),
     ("anthropic.batches", r"/messages/batches", anthropic.batches),
     ("anthropic.complete", r"/v1/complete", anthropic.complete),
     ("openai.completions", r"/completions", openai.completions),
@@ -39,6 +43,10 @@ _DIALECTS: tuple[tuple[str, str, Reader], ...] = (
 )
 _PATTERNS = [(name, re.compile(f".*{pattern}"), read) for name, pattern, read in _DIALECTS]
 _SLASHES = re.compile("/{2,}")
+_PATH_WORD = re.compile(r"[^\W\d_]{2,}")
+_PATH_SLASH = re.compile("/+")
+_PATH_PARTING = re.compile(r"[/_+.~-]+")
+_PROSE_WORDS = 5
 _REMEMBERED_PATH_CHARS = 256
 # Where texts become numbers, so that an operator may leave them unscored. An application could
 # take the last word of a path for a name (`/agents/{name}`), so what stands before it counts too.
@@ -48,6 +56,24 @@ _EMBEDDINGS = re.compile(
     r"|/api/embed(?:dings)?|/v[12]/embed|/v\d\w*/models/[\w.~-]+:\w+)",
     re.IGNORECASE | re.ASCII,
 )
+
+
+# By key: how it is read where the reader of the dialect (one of the last) leaves it alone.
+_SHAPES: tuple[tuple[str, Reader, frozenset[Reader]], ...] = (
+    ("messages", openai.chat, frozenset({openai.chat, anthropic.messages, cohere.chat, ollama.chat,
+                                         bedrock.converse, bedrock.invoke})),
+    ("contents", gemini.generate, frozenset({gemini.generate, gemini.batch, gemini.embed})),
+    ("chat_history", cohere.chat, frozenset({cohere.chat})),
+    ("message", cohere.chat, frozenset({cohere.chat})),
+    ("input", openai.responses, frozenset({openai.responses, openai.inputs})),
+    ("inputs", openai.responses, frozenset({openai.responses, cohere.embed})),
+    ("items", openai.responses, frozenset({openai.responses})),
+    ("prompt", openai.completions, frozenset({openai.completions, openai.responses, ollama.generate,
+                                              bedrock.invoke, anthropic.complete})),
+    ("jsonrpc", mcp.message, frozenset({mcp.message})),
+    ("content", openai.thread, frozenset({openai.thread, gemini.embed, gemini.generate})),
+    ("thread", openai.thread, frozenset({openai.thread})),
+)  # fmt: skip
 
 
 def canonical_path(path: str) -> str:
@@ -95,17 +121,16 @@ def read_request(
         if len(documents) == 1:
             name, read = _by_shape(documents[0])
         # A format that nobody promised: "system" in it may be only a word.
-        collector.distrust = name != "mcp"
+        collector.distrust = True
     for number, document in enumerate(documents):
         link: Link = ("", number) if found.lines else ""
         _document(collector, document, read, link)
-    for field, place in _named(found.fields):
-        _field(collector, field, place)
+    _form(collector, found.fields)
     if found.text:
         collector.say(found.text, USER, "")
     if found.opaque:
         collector.unscan(found.opaque, "")
-    _path(collector, path)
+    collector.say(prose_of(path), USER, ":path")
     _query(collector, query)
     if not documents:
         name = "form" if found.fields else "text" if found.text else name
@@ -118,7 +143,8 @@ def read_request(
 
 
 def _document(c: Collector, document: object, read: Reader | None, link: Link) -> None:
-    """One JSON value: by its dialect, then the sweep over what is left."""
+    """One JSON value: by its dialect, by its other keys, then the sweep over what is left."""
+    c.documents.append(document)
     items = document if isinstance(document, list) else [document]
     for number, item in enumerate(items):
         if not isinstance(item, dict):
@@ -128,13 +154,23 @@ def _document(c: Collector, document: object, read: Reader | None, link: Link) -
         for key in ("body", "params", "request"):
             inner = item.get(key)
             if read is not mcp.message and isinstance(inner, dict):
-                _reader(inner, read)(inner, c, (place, key))
-        _reader(item, read)(item, c, place)
+                _read_object(c, inner, read, (place, key))
+        _read_object(c, item, read, place)
     sweep(c, document, link=link)
 
 
-def _reader(item: dict[str, object], read: Reader | None) -> Reader:
-    return read or _by_shape(item)[1] or openai.chat
+def _read_object(c: Collector, item: dict[str, object], read: Reader | None, link: Link) -> None:
+    """By its dialect, and then by the shape of what that has no use for.
+
+    The path is the sender's choice, and an application may take a key that its path does not name.
+    """
+    read = read or _by_shape(item)[1] or openai.chat
+    read(item, c, link)
+    outer, c.distrust = c.distrust, True
+    for key, other, readers in _SHAPES:
+        if key in item and read not in readers:
+            other(item, c, link)
+    c.distrust = outer
 
 
 def _recognise(path: str) -> tuple[str, Reader | None]:
@@ -189,19 +225,27 @@ def _named(fields: Sequence[Field]) -> list[tuple[Field, Link]]:
     return named
 
 
-def _field(c: Collector, field: Field, place: Link) -> None:
-    """One field of a form: its name, its value as text or JSON, or a file."""
-    sweep(c, field.name, link=place)
-    sweep(c, field.filename, link=place)
-    if field.content_type.startswith(("image/", "audio/", "video/")) and not plain_text(
-        field.content
-    ):
-        c.note(field.content_type.split("/")[0], place)
-        return
+def _form(c: Collector, fields: Sequence[Field]) -> None:
+    """The fields of a form, each alone, then all of their texts and all of their names together."""
+    texts = [
+        text for field, place in _named(fields) if (text := _field(c, field, place)) is not None
+    ]
+    c.join(texts, USER, "")
+    names = [name for field in fields for name in (field.name, field.filename, *field.told) if name]
+    c.documents.append(names)
+    sweep(c, list(dict.fromkeys(names)))
+
+
+def _field(c: Collector, field: Field, place: Link) -> str | None:
+    """The value of one field, as text or JSON, or a file; returns the text of a person."""
     text = plain_text(field.content)
+    kind = field.content_type.partition("/")[0]
     if text is None:
-        c.unscan("document_media" if field.filename else "binary_field", place)
-        return
+        if field.filename and kind in ("image", "audio", "video"):
+            c.note(kind, place)
+        else:
+            c.unscan("document_media" if field.filename else "binary_field", place)
+        return None
     if field.filename:
         lines = _batch_lines(text)
         if lines is None:
@@ -210,16 +254,18 @@ def _field(c: Collector, field: Field, place: Link) -> None:
             # Whoever wrote the file wrote its "system" turns as well.
             c.distrust = True
             _document(c, lines, None, (place, "content"))
-        return
+        return None
     c.say(text, USER, place)
     if text.lstrip()[:1] in ("{", "["):
         try:
             inner = parse_json(text)
         except UnreadableError as error:
-            if error.reason not in NOT_JSON:
+            if error.reason not in NOT_JSON and is_json(text):
                 raise
         else:
+            c.documents.append(inner)
             sweep(c, inner, link=place)
+    return text
 
 
 def _batch_lines(text: str) -> list[object] | None:
@@ -241,18 +287,36 @@ def _batch_lines(text: str) -> list[object] | None:
     return lines
 
 
-def _path(c: Collector, path: str) -> None:
-    """Prose in the path: an application may route `/ask/{question}` into a prompt."""
-    plain = unquote(path)
-    if any(character.isspace() for character in plain):
-        c.say(plain.strip("/").replace("/", " "), USER, ":path")
+def prose_of(path: str) -> str:
+    """What a path could say to a model, since an application may route `/ask/{question}`.
+
+    Five words and more however they are parted, white space, other scripts, or a piece so long
+    that it may be encoded; empty for what a path ordinarily is.
+    """
+    plain = unquote(path).strip("/")
+    spaced = any(map(str.isspace, plain))
+    long = len(path) >= IDENTIFIER_CHARS
+    long = long or any(len(piece) >= SHORT_CHARS for piece in plain.split("/"))
+    words = _PATH_WORD.findall(plain)
+    if len(words) < _PROSE_WORDS and not spaced and not long and plain.isascii():
+        return ""
+    parting = _PATH_PARTING if len(words) >= _PROSE_WORDS else _PATH_SLASH
+    return parting.sub(" ", plain)
 
 
 def _query(c: Collector, query: str) -> None:
-    """Parameters of the URL: an application may put them into a prompt."""
+    """Parameters of the URL: an application may put them into a prompt, one or all of them."""
     if not query:
         return
+    values: dict[str, list[str]] = {}
     for name, value in parse_qsl(query, keep_blank_values=True, errors="replace"):
-        place: Link = ("?", name)
-        sweep(c, name, link=place)
-        sweep(c, value, link=place)
+        values.setdefault(name, []).append(value)
+    # A name that is long, or has a white space in it, is swept like a key.
+    outer, c.distrust = c.distrust, True
+    given = {name: texts[0] if len(texts) == 1 else texts for name, texts in values.items()}
+    c.documents.append(given)
+    sweep(c, given, link="?")
+    c.distrust = outer
+    texts = [text for listed in values.values() for text in listed]
+    if not all(map(is_short, texts)):
+        c.join(texts, UNKNOWN, "?")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bertguard.wire.collector import UNKNOWN, Collector, Link, Voice
 from bertguard.wire.vocabulary import (
+    FREE_KEYS,
     IDENTIFIER_KEYS,
     NEVER_VALUES,
     PROTOCOL_WORDS,
@@ -28,9 +29,9 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
 
     # Nesting is bounded by the reader of JSON; a stack of our own keeps the order simple. What a
     # dialect has read never comes onto it: a chat of many turns is almost only that.
-    stack: list[tuple[object, Link, Voice]] = [(document, link, voice)]
+    stack: list[tuple[object, Link, Voice, bool]] = [(document, link, voice, not c.distrust)]
     while stack:
-        value, place, said_by = stack.pop()
+        value, place, said_by, formal = stack.pop()
         if isinstance(value, str):
             if value not in PROTOCOL_WORDS or value in NEVER_VALUES:
                 read(value, said_by, place)
@@ -46,10 +47,10 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
         elif isinstance(value, list):
             inside = list(enumerate(value))
         stack += [
-            (inner, (place, key), said_by)
+            (inner, (place, key), said_by, formal and not _is_free(key, inner))
             for key, inner in reversed(inside)
             if (
-                key not in taken and not _names(c, key, inner)
+                key not in taken and not (formal and _names(key, inner))
                 if isinstance(inner, str)
                 else isinstance(inner, dict | list)
             )
@@ -58,6 +59,11 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
         c.say(" ".join(texts), said_by, link)
 
 
-def _names(c: Collector, key: str | int, value: str) -> bool:
-    """True for `"model": "gpt-4o"` and its like, in a dialect that gives the key that meaning."""
-    return key in IDENTIFIER_KEYS and not c.distrust and is_identifier(value)
+def _names(key: str | int, value: str) -> bool:
+    """True for `"model": "gpt-4o"` and its like, where the format gives the key that meaning."""
+    return key in IDENTIFIER_KEYS and is_identifier(value)
+
+
+def _is_free(key: str | int, value: object) -> bool:
+    """True where a tool's own object begins, which a model reads whole, ids among it."""
+    return key in FREE_KEYS or (key == "input" and isinstance(value, dict))
