@@ -259,6 +259,23 @@ def test_cancelled_work_is_dropped_at_once(
     assert batcher.waiting_cost == 0
 
 
+def test_a_guess_at_the_cost_is_replaced_when_the_text_is_read(
+    make: Callable[..., MicroBatcher[str]], model: Model
+) -> None:
+    """A body that is mostly a picture makes room for others, one that is all text takes its own."""
+    batcher = make(max_waiting_cost=10)
+    model.go.clear()
+    read = batcher.submit(windows([0]), cost=9, cost_when_read=lambda: 2, timeout_seconds=10)
+    assert model.started.acquire(timeout=10)
+    assert batcher.waiting_cost == 2
+    unread = batcher.submit(windows([1]), cost=8, cost_when_read=lambda: 50, timeout_seconds=10)
+    assert batcher.waiting_cost == 10
+    model.go.set()
+    assert read.result(timeout=10)
+    assert unread.result(timeout=10)
+    assert batcher.waiting_cost == 0
+
+
 def test_a_check_under_way_stops_when_it_is_cancelled(
     make: Callable[..., MicroBatcher[str]], model: Model
 ) -> None:

@@ -407,7 +407,7 @@ async def test_a_full_queue_is_unscanned_at_once() -> None:
         await scorer.is_busy()
         refused = [
             await guard.check("x" * 100),
-            await guard.check_body(b" " * 100),
+            await guard.check_body(b" " * 400),
             await guard.check_body(b"", query="q=" + "x" * 100),
         ]
         scorer.go.set()

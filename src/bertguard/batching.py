@@ -75,13 +75,15 @@ class MicroBatcher(Generic[Key]):
         *,
         cost: int,
         timeout_seconds: float,
+        cost_when_read: Callable[[], int] | None = None,
         scored: list[Scored[Key]] | None = None,
     ) -> Future[list[Scored[Key]]]:
         """Queue one check; its future ends with the scores, in no particular order.
 
-        `cost` is its share of the waiting room (characters, say). Cancelling the future drops
-        what has not been scored yet. `scored` is filled as scores come in, for a caller who wants
-        those there are where the check fails half way.
+        `cost` is its share of the waiting room (characters, say); where it is a guess,
+        `cost_when_read` is asked for the true one after the first window. Cancelling the future
+        drops what has not been scored yet. `scored` is filled as scores come in, for a caller who
+        wants those there are where the check fails half way.
 
         Raises:
             QueueFullError: too much is waiting already.
@@ -93,7 +95,9 @@ class MicroBatcher(Generic[Key]):
         queue = self._queue
         future: Future[list[Scored[Key]]] = Future()
         deadline = time.monotonic() + timeout_seconds
-        check = Check(windows, deadline, future, [] if scored is None else scored)
+        check = Check(
+            windows, deadline, future, [] if scored is None else scored, cost, cost_when_read
+        )
         with queue.changed:
             if queue.closed:
                 raise ScorerError("the guard is closed")
@@ -103,7 +107,7 @@ class MicroBatcher(Generic[Key]):
                     f"would pass the bound of {self._max_waiting_cost}; try again later"
                 )
             queue.waiting_cost += cost
-            future.add_done_callback(lambda _: queue.release(check, cost))
+            future.add_done_callback(lambda _: queue.release(check))
             queue.push(check)
             if not self._threads:
                 for number in range(self._workers):

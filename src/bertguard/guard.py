@@ -231,6 +231,7 @@ class Guard:
         return self._batcher.submit(
             walk.windows(),
             cost=walk.cost,
+            cost_when_read=lambda: walk.total_chars,
             timeout_seconds=self.timeout_seconds,
             scored=walk.scored,
         )

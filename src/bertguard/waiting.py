@@ -51,6 +51,8 @@ class Check(Generic[Key]):
     deadline: float
     future: Future[list[Scored[Key]]]
     scored: list[Scored[Key]]
+    cost: int
+    cost_when_read: Callable[[], int] | None = None
     next: tuple[Key, Window] | None = None
     served_tokens: int = 0
     in_flight: int = 0
@@ -121,13 +123,23 @@ class Queue(Generic[Key]):
         except InvalidStateError:
             pass  # cancelled or answered between the test and the call: nobody is waiting
 
-    def release(self, check: Check[Key], cost: int) -> None:
+    def release(self, check: Check[Key]) -> None:
         """Free what a check holds as soon as it has its answer, or is cancelled: its place in the
         waiting room and, through its windows, the text. What is left in the heap is a shell."""
         with self.changed:
-            self.waiting_cost -= cost
+            self.waiting_cost -= check.cost
         check.windows = iter(())
+        check.cost_when_read = None
         check.next = None
+
+    def weigh(self, check: Check[Key]) -> None:
+        """Replace the guess at what a check costs, now that its text has been read."""
+        with self.changed:
+            ask, check.cost_when_read = check.cost_when_read, None
+            if ask is not None and not check.future.done():
+                cost = ask()
+                self.waiting_cost += cost - check.cost
+                check.cost = cost
 
     # -- the worker ------------------------------------------------------------------------
 
@@ -199,6 +211,8 @@ class Queue(Generic[Key]):
                 except Exception as error:  # noqa: BLE001 - whatever broke, the caller must hear
                     self.drop(check, _failure(error))
                     return False
+                if check.cost_when_read is not None:
+                    self.weigh(check)
             if item is None:
                 with self.changed:
                     check.exhausted = True

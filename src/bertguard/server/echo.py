@@ -273,7 +273,8 @@ def _items(document: Mapping[str, object], field: str) -> Sequence[object]:
 def _last_asked(items: Sequence[object]) -> str:
     """The text of the last turn that asks for an answer: a user's turn or a tool's result."""
     for item in reversed(items):
-        if not isinstance(item, dict) or item.get("role") in _NOT_ASKING:
+        role = item.get("role") if isinstance(item, dict) else None
+        if not isinstance(item, dict) or (isinstance(role, str) and role in _NOT_ASKING):
             continue
         if text := _text(item.get("content")) or _text(item.get("output")):
             return text

@@ -228,7 +228,9 @@ def _named(fields: Sequence[Field]) -> list[tuple[Field, Link]]:
 def _form(c: Collector, fields: Sequence[Field]) -> None:
     """The fields of a form, each alone, then all of their texts and all of their names together."""
     texts = [
-        text for field, place in _named(fields) if (text := _field(c, field, place)) is not None
+        text
+        for field, place in _named(fields)
+        if (text := _field(c, field, place, alone=len(fields) == 1)) is not None
     ]
     c.join(texts, USER, "")
     names = [name for field in fields for name in (field.name, field.filename, *field.told) if name]
@@ -236,8 +238,11 @@ def _form(c: Collector, fields: Sequence[Field]) -> None:
     sweep(c, list(dict.fromkeys(names)))
 
 
-def _field(c: Collector, field: Field, place: Link) -> str | None:
-    """The value of one field, as text or JSON, or a file; returns the text of a person."""
+def _field(c: Collector, field: Field, place: Link, *, alone: bool) -> str | None:
+    """The value of one field, as text or JSON, or a file; returns the text of a person.
+
+    A short one that is not alone is scored with the others only.
+    """
     text = plain_text(field.content)
     kind = field.content_type.partition("/")[0]
     if text is None:
@@ -255,7 +260,8 @@ def _field(c: Collector, field: Field, place: Link) -> str | None:
             c.distrust = True
             _document(c, lines, None, (place, "content"))
         return None
-    c.say(text, USER, place)
+    if alone or not is_short(text):
+        c.say(text, USER, place)
     if text.lstrip()[:1] in ("{", "["):
         try:
             inner = parse_json(text)

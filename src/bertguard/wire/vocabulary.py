@@ -63,6 +63,7 @@ PROTOCOL_WORDS = frozenset(
     service_tier response_format json json_object json_schema text_format verbosity
     reasoning_effort effort safety_identifier prompt_cache_key previous_response_id conversation
     include truncation background metadata betas anthropic_version anthropic_beta budget_tokens
+    bedrock-2023-05-31 vertex-2023-10-16
     adaptive disabled contents systemInstruction system_instruction generationConfig
     generation_config safetySettings toolConfig functionDeclarations functionCall functionResponse
     response result results candidateCount responseMimeType responseSchema
