@@ -26,8 +26,8 @@ class Reading:
       the whole document at `` (the empty pointer);
     - in JSON Lines, `/3/…` is the fourth line that is not blank;
     - in forms, `/name` or, where a name comes more than once, `/name/0`; a file's text is at
-      `/name/content`;
-    - `?/name` is a parameter of the query string, `:path` the path of the URL;
+      `/name/content`, all fields together are at ``;
+    - `?/name` is a parameter of the query string, `?` all of them, `:path` the path of the URL;
     - a key that could be prose is never quoted: the pointer then ends at the object that holds it.
     """
 
