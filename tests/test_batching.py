@@ -346,6 +346,28 @@ def test_a_model_that_raises_fails_its_batch_and_nothing_else(
     assert batcher.waiting_cost == 0
 
 
+@pytest.mark.parametrize("raised", [SystemExit, KeyboardInterrupt, BaseException])
+def test_no_error_ends_a_worker(
+    make: Callable[..., MicroBatcher[str]], raised: type[BaseException]
+) -> None:
+    """A panic in a library of Rust is no `Exception`; the next check is answered all the same."""
+
+    def score(batch: Sequence[Window]) -> Sequence[float]:
+        if batch[0].ids[0] == 13:
+            raise raised
+        return [0.5] * len(batch)
+
+    def broken() -> Iterator[tuple[str, Window]]:
+        raise raised
+        yield "key", window(0, 1)
+
+    batcher = make(score)
+    for check in (windows([13]), broken()):
+        with pytest.raises(ScorerError, match=f"failed with {raised.__name__}"):
+            batcher.submit(check, cost=1, timeout_seconds=10).result(timeout=10)
+    assert submit(batcher, [1]).result(timeout=10)
+
+
 @pytest.mark.parametrize(
     ("raised", "expected"),
     [(UnreadableError("nan", "no number"), UnreadableError), (KeyError("text"), ScorerError)],

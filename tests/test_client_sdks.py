@@ -22,6 +22,7 @@ from starlette.routing import request_response
 
 from bertguard import Guard
 from bertguard.client import guard_client, guarded_client
+from bertguard.errors import ConfigurationError
 from bertguard.scoring import Window
 from loopback import ANSWER, WORDS, FakeLLM, serve
 from support import ATTACK, BENIGN, KeywordScorer
@@ -332,3 +333,12 @@ async def test_a_guard_that_cannot_scan_is_asked_once(
         await sdk.close()
     assert Broken.asked == 1
     assert llm.received == []
+
+
+def test_googles_own_client_is_not_taken_for_guarded() -> None:
+    """Its `send` goes past the transports that it holds, so wrapping them would guard nothing."""
+    inner: Any = genai.Client(api_key="k")._api_client
+    with Guard(KeywordScorer()) as guard:
+        with pytest.raises(ConfigurationError, match="unknown here"):
+            guard_client(inner._async_httpx_client, guard)
+        assert guard_client(inner._httpx_client, guard)

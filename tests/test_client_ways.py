@@ -84,6 +84,20 @@ async def test_redirects_are_judged_again(face: Face, guard: Guard, llm: FakeLLM
     ]
 
 
+async def test_bytes_over_the_cap_follow_a_redirect_in_shadow_mode(
+    face: Face, llm: FakeLLM, url: str
+) -> None:
+    """What can be sent twice without a guard can be sent twice with one."""
+    llm.location = CHAT
+    body = json.dumps(chat(BENIGN * 20)).encode()
+    with Guard(KeywordScorer(), policy=Policy(mode="shadow")) as shadow:
+        client = face.client(shadow, base_url=url, follow_redirects=True, max_body_bytes=100)
+        answer = await face.request(client, "POST", "/moved", content=body)
+        await face.close(client)
+    assert answer.status_code == 200
+    assert [(r.path, r.body) for r in llm.received] == [("/moved", body), (CHAT, body)]
+
+
 async def test_every_request_of_an_authentication_is_judged(
     face: Face, guard: Guard, llm: FakeLLM, url: str
 ) -> None:

@@ -311,15 +311,31 @@ async def test_shadow_mode_forwards_a_body_over_the_cap_whole(
     assert app.scopes[0]["state"]["guard"].unscanned == ("too_large",)
 
 
-async def test_a_compressed_body_is_read_inflated_and_forwarded_compressed(guard: Guard) -> None:
-    """The guard inflates a copy; the application gets the bytes that came."""
+async def test_a_compressed_body_is_forwarded_as_it_was_read(guard: Guard) -> None:
+    """The application gets the inflated bytes, since a stream can hold a text of its own."""
     app = Notes()
     scope = http_scope(headers=[*JSON, (b"content-encoding", b"gzip")])
     guarded = GuardMiddleware(app, guard)
     assert (await exchange(guarded, scope, [gzip.compress(chat(ATTACK))])).status == 400
     packed = gzip.compress(chat(BENIGN))
+    scope = http_scope(headers=[*scope["headers"], (b"content-length", b"%d" % len(packed))])
     assert (await exchange(guarded, scope, [packed])).status == 200
-    assert app.body == packed
+    assert app.body == chat(BENIGN)
+    headers = dict(app.scopes[0]["headers"])
+    assert b"content-encoding" not in headers
+    assert headers[b"content-length"] == b"%d" % len(app.body)
+
+
+async def test_a_body_that_does_not_inflate_reaches_the_application_in_shadow_mode(
+    shadow: Guard,
+) -> None:
+    """As it came, under its own headers, with the verdict beside it."""
+    app = Notes()
+    scope = http_scope(headers=[*JSON, (b"content-encoding", b"gzip")])
+    assert (await exchange(GuardMiddleware(app, shadow), scope, [b"no gzip"])).status == 200
+    assert app.body == b"no gzip"
+    assert dict(app.scopes[0]["headers"])[b"content-encoding"] == b"gzip"
+    assert app.scopes[0]["state"]["guard"].unscanned == ("unreadable:content_encoding",)
 
 
 async def test_an_unreadable_body_is_refused(guard: Guard) -> None:

@@ -208,7 +208,7 @@ class Queue(Generic[Key]):
                 except GuardError as error:
                     self.drop(check, error)
                     return False
-                except Exception as error:  # noqa: BLE001 - whatever broke, the caller must hear
+                except BaseException as error:  # noqa: BLE001 - whatever broke, the caller must hear
                     self.drop(check, _failure(error))
                     return False
                 if check.cost_when_read is not None:
@@ -247,7 +247,7 @@ class Queue(Generic[Key]):
             ):
                 # A NaN compares false with every threshold: unnoticed, it would let all pass.
                 error = ScorerError("the model returned something that is not a probability")
-        except Exception as caught:  # noqa: BLE001 - whatever the model raised, the caller must hear
+        except BaseException as caught:  # noqa: BLE001 - a panic in Rust is no Exception
             error = _failure(caught)
         with self.changed:
             for place, (check, key, window) in enumerate(batch.items):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bertguard.segments import Channel, Role, Segment
 from bertguard.server.checking import BadCheckError, read_check
+from bertguard.wire.json_text import parse_json
 
 SECRET = "my-secret-text"
 
@@ -87,6 +88,13 @@ def test_bad_input_names_the_field_and_repeats_nothing(body: str, field: str) ->
     assert caught.value.status == 400
     assert field in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_a_number_beyond_all_floats_is_no_reason_to_refuse() -> None:
+    """JSON may hold it, and an application reads it; only Python would write it as no JSON."""
+    check = read_check(b'{"body": {"x": 1e999}}')
+    assert check.body is not None
+    assert parse_json(check.body.decode()) == {"x": 0.0}
 
 
 @pytest.mark.parametrize("body", [b'{"text": "\xff"}', b"\xff\xfe{"])

@@ -110,7 +110,8 @@ def guard_client(
     other options, stand in front of what is there, and both have to agree.
 
     Raises:
-        ConfigurationError: not a client of httpx or httpx2, or one of an unknown build.
+        ConfigurationError: not a client of httpx or httpx2, or one of an unknown build: for
+            google-genai give `guarded_client` as `httpx_async_client` instead.
     """
     face = _face_of(client)
     options: dict[str, Any] = {"trusted_roles": trusted_roles, "max_body_bytes": max_body_bytes}
@@ -122,9 +123,10 @@ def guard_client(
         return fresh
 
     held: Any = client
-    if not hasattr(held, "_transport") or not isinstance(getattr(held, "_mounts", None), dict):
-        # Both libraries have kept these two names from the start; without them there is no
-        # telling that every way out is guarded.
+    known = hasattr(held, "_transport") and isinstance(getattr(held, "_mounts", None), dict)
+    if not known or _sends_elsewhere(client):
+        # Both libraries have kept these two names from the start; without them, and where a
+        # subclass sends in a way of its own, there is no telling that every way out is guarded.
         raise ConfigurationError(
             f"{type(client).__module__}.{type(client).__name__} keeps its transports in a place "
             "that is unknown here; build the client with transport=GuardTransport(guard)"
@@ -132,6 +134,16 @@ def guard_client(
     mounts = {key: None if way is None else wrapped(way) for key, way in held._mounts.items()}
     held._transport, held._mounts = wrapped(held._transport), mounts
     return client
+
+
+def _sends_elsewhere(client: object) -> bool:
+    """Whether a subclass sends past its own transports, as that of google-genai does."""
+    return any(
+        name in vars(kind)
+        for kind in type(client).__mro__
+        if kind.__module__.partition(".")[0] not in ("httpx", "httpx2", "builtins", "typing")
+        for name in ("send", "_send_single_request", "_transport_for_url")
+    )
 
 
 def _face_of(client: object) -> type[Any]:

@@ -119,8 +119,15 @@ class Gate:
         """Make the bytes that were read what the request sends, as often as it is sent."""
         request.stream = self.library.ByteStream(body)
 
-    def resend_unread(self, request: Any, content: Iterator[bytes] | AsyncIterator[bytes]) -> None:
-        """Put back what is over the cap; only shadow mode goes on to send it."""
+    def resend_unread(
+        self, request: Any, stream: Any, content: Iterator[bytes] | AsyncIterator[bytes]
+    ) -> None:
+        """Put back what is over the cap; only shadow mode goes on to send it.
+
+        Bytes at hand can be sent again, after a redirect say; `content` is the rest of an iterator.
+        """
+        if isinstance(stream, self.library.ByteStream):
+            return
         # A throw-away request turns an iterator into a stream of the right class.
         request.stream = self.library.Request("POST", request.url, content=content).stream
 

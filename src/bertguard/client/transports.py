@@ -55,11 +55,12 @@ class AsyncFace(Generic[RequestT, ResponseT]):
     async def _body(self, request: Any) -> bytes | None:
         """The bytes that will be sent, read from the stream itself; None beyond the cap."""
         read = bytearray()
-        rest = aiter(request.stream)
+        stream = request.stream
+        rest = aiter(stream)
         async for chunk in rest:
             read += chunk
             if len(read) > self.gate.max_body_bytes:
-                self.gate.resend_unread(request, _async_chain(bytes(read), rest))
+                self.gate.resend_unread(request, stream, _async_chain(bytes(read), rest))
                 return None
         self.gate.resend(request, bytes(read))
         await request.aread()  # so that request.content is what was read, too
@@ -118,11 +119,12 @@ class SyncFace(Generic[RequestT, ResponseT]):
 
     def _body(self, request: Any) -> bytes | None:
         read = bytearray()
-        rest = iter(request.stream)
+        stream = request.stream
+        rest = iter(stream)
         for chunk in rest:
             read += chunk
             if len(read) > self.gate.max_body_bytes:
-                self.gate.resend_unread(request, _chain(bytes(read), rest))
+                self.gate.resend_unread(request, stream, _chain(bytes(read), rest))
                 return None
         self.gate.resend(request, bytes(read))
         request.read()

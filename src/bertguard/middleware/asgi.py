@@ -11,6 +11,7 @@ from bertguard.middleware.exemptions import EXEMPT, Exemptions, route_path
 from bertguard.middleware.http import (
     ClientLeftError,
     Replay,
+    inflated,
     read_body,
     reporting,
     scope_with,
@@ -118,8 +119,10 @@ class GuardMiddleware:
             body, more = await read_body(receive, self.max_body_bytes)
         except ClientLeftError:
             return
-        replay = Replay(body, receive, complete=not more)
         over = len(body) > self.max_body_bytes
+        if body and not over:
+            scope, body = await inflated(scope, body)
+        replay = Replay(body, receive, complete=not more)
         try:
             verdict = self._over(scope) if over else await self._verdict(scope, body, replay)
             if verdict is None:  # the client has left: there is nobody to answer
@@ -139,7 +142,7 @@ class GuardMiddleware:
 
     async def _verdict(self, scope: Scope, body: bytes, replay: Replay) -> Verdict | None:
         query = scope.get("query_string", b"").decode("latin-1")
-        if nothing_to_read(route_path(scope), query, body):
+        if nothing_to_read(scope["path"], query, body):
             return NOTHING_TO_READ
         headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in scope["headers"]]
         return await while_connected(self._judge.body(scope, body, headers, query), replay)

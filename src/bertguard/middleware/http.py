@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING
 
+from bertguard.errors import UnreadableError
 from bertguard.verdict import Action, Verdict
+from bertguard.wire.body import inflate
 from bertguard.wire.refusal import Refusal
 
 if TYPE_CHECKING:
@@ -38,6 +40,28 @@ async def read_body(receive: Receive, max_bytes: int) -> tuple[bytes, bool]:
         body += message.get("body", b"")
         more = message.get("more_body", False)
     return bytes(body), more
+
+
+async def inflated(scope: Scope, body: bytes) -> tuple[Scope, bytes]:
+    """Scope and body without a content encoding, so that the application reads what the guard read.
+
+    Most frameworks inflate nothing, and a compressed stream can be made to hold a text of its own
+    for them. A body that does not inflate stays as it is, and is refused as unreadable.
+    """
+    headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in scope.get("headers", ())]
+    if not any(name.lower() == "content-encoding" for name, _ in headers):
+        return scope, body
+    try:
+        plain = await asyncio.to_thread(inflate, body, headers)
+    except UnreadableError:
+        return scope, body
+    kept = [
+        (name, value)
+        for name, value in scope["headers"]
+        if name.lower() not in (b"content-encoding", b"content-length", b"transfer-encoding")
+    ]
+    kept.append((b"content-length", str(len(plain)).encode("ascii")))
+    return {**scope, "headers": kept}, plain
 
 
 class Replay:

@@ -11,6 +11,7 @@ a typing mistake ("chanel") does not quietly choose a default.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -88,13 +89,24 @@ def read_check(body: bytes) -> Check:
 
 def _document(body: bytes) -> Mapping[str, object]:
     try:
-        document = json.loads(body, object_pairs_hook=_unique, parse_constant=_no_constant)
+        document = json.loads(
+            body,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_finite,
+        )
     except (ValueError, RecursionError):
         # The message of a JSON error quotes nothing, but one about Unicode holds the bytes.
         raise BadCheckError("", "the body is not JSON that can be read in one way") from None
     if not isinstance(document, dict):
         raise BadCheckError("", "the body is not a JSON object")
     return document
+
+
+def _finite(digits: str) -> float:
+    """Of numbers nothing is scored; 1e999 would be written as a word that is no JSON."""
+    number = float(digits)
+    return number if math.isfinite(number) else 0.0
 
 
 def _unique(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:

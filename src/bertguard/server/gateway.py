@@ -250,7 +250,9 @@ def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
     dropped = set(_HOP_BY_HOP)
     for name, value in headers:
         if name.lower() == b"connection":
-            dropped.update(option.strip().lower() for option in value.split(b","))
+            options = {option.strip().lower() for option in value.split(b",")}
+            # What says how to read the body stays with it: the guard has read it that way.
+            dropped |= {option for option in options if not option.startswith(b"content-")}
     return [(name, value) for name, value in headers if name.lower() not in dropped]
 
 

@@ -24,6 +24,7 @@ from bertguard.wire.json_text import (
     parse_json,
     parse_lines,
 )
+from bertguard.wire.media import sniffed
 
 MAX_INFLATED_BYTES = 32 * 1024 * 1024
 MAX_INFLATE_RATIO = 200
@@ -43,14 +44,11 @@ _MARKS = (
 _ASCII_LIKE = frozenset({"ascii", "us-ascii", "iso-8859-1", "latin-1", "latin1", "windows-1252"})
 _PART_HEADERS = frozenset({"content-disposition", "content-type", "content-length",
                            "content-transfer-encoding"})  # fmt: skip
-_OPAQUE = ("image/", "audio/", "video/", "font/", "application/octet-stream", "application/pdf",
-           "application/zip", "application/grpc", "application/protobuf", "application/x-protobuf",
-           "application/msgpack")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One field of a form; `filename` and `content_type` only where it is a file.
+    """One field of a form; `filename` only where it is a file.
 
     `told` is what else its header says: a second file name, headers of the sender's own.
     """
@@ -58,7 +56,6 @@ class Field:
     name: str
     content: bytes
     filename: str = ""
-    content_type: str = ""
     told: tuple[str, ...] = ()
 
 
@@ -67,7 +64,8 @@ class Body:
     """What a body holds; more than one reading is set where an application may take either.
 
     `documents` are JSON values (one, or one per line), `fields` those of a form, `text` a text
-    that is neither, `opaque` the reason why there is none of them.
+    that is neither, `opaque` the reason why there is none of them; `shown` names an image, sound or
+    film that the body is.
     """
 
     documents: tuple[object, ...] = ()
@@ -75,6 +73,7 @@ class Body:
     fields: tuple[Field, ...] = ()
     text: str = ""
     opaque: str = ""
+    shown: str = ""
 
 
 def read_body(body: bytes, headers: Sequence[tuple[str, str]]) -> Body:
@@ -85,9 +84,12 @@ def read_body(body: bytes, headers: Sequence[tuple[str, str]]) -> Body:
     """
     if not body:
         return Body()
-    body = _inflated(body, _one(headers, "content-encoding", join=True))
+    body = inflate(body, headers)
     kind, charset, boundary = _content_type(_one(headers, "content-type"))
     _check_charset(charset, body)
+    if "upload" in _one(headers, "x-goog-upload-command").lower():
+        # Google's SDK sends the bytes of any file under the label of JSON.
+        kind = "application/octet-stream"
     if not body or body.isspace():
         return Body()
     multipart = kind == "multipart/form-data" or (kind.startswith("multipart/") and boundary)
@@ -142,10 +144,11 @@ def _json_or_text(body: bytes, kind: str, charset: str) -> Body:
             raise
         if error.reason not in NOT_JSON and _is_json(body):
             raise
-    if kind.startswith(_OPAQUE) and not body.isascii():
-        return Body(opaque="binary_body")
     text = plain_text(body, charset if charset in _WIDE else "")
-    return Body(opaque="binary_body") if text is None else Body(text=text)
+    if text is not None:
+        return Body(text=text)
+    shown = sniffed(body)
+    return Body(shown=shown) if shown else Body(opaque="binary_body")
 
 
 def _is_json(body: bytes) -> bool:
@@ -285,7 +288,6 @@ def _part(headers: Sequence[tuple[str, str]], content: bytearray) -> Field:
         name="".join(names),
         content=bytes(content),
         filename=files[-1] if files else "",
-        content_type=content_type.split(";")[0].strip().lower(),
         told=(*files[:-1], *other),
     )
 
@@ -299,9 +301,15 @@ def _parameter(header: str, name: str) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _inflated(body: bytes, encoding: str) -> bytes:
-    """The body without its content encoding, under a bound on size and on ratio."""
-    names = [name.strip().lower() for name in encoding.split(",")]
+def inflate(body: bytes, headers: Sequence[tuple[str, str]]) -> bytes:
+    """The body without its content encoding, under a bound on size and on ratio.
+
+    Raises:
+        UnreadableError: `content_encoding` or `inflated_size`.
+    """
+    names = [
+        name.strip().lower() for name in _one(headers, "content-encoding", join=True).split(",")
+    ]
     names = [name for name in names if name not in ("", "identity")]
     if not names:
         return body

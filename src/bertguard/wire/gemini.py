@@ -93,7 +93,8 @@ def _content(content: dict[str, object], c: Collector, link: Link, *, role: str 
         elif isinstance(part, dict):
             for key in ("functionCall", "function_call", "executableCode"):
                 c.region(part.get(key), ASSISTANT)
-            for key in ("functionResponse", "function_response", "codeExecutionResult"):
+            for key in ("functionResponse", "function_response", "toolResponse", "tool_response",
+                        "codeExecutionResult", "code_execution_result"):  # fmt: skip
                 c.region(part.get(key), TOOL_DATA)
             texts += read_part(c, part, voice, place)
     c.join(texts, voice, (link, "parts"))

@@ -28,12 +28,21 @@ _SHOWN = ("image/", "audio/", "video/")
 _PICTURES = frozenset({"image", "image_url", "input_image", "input_audio", "audio", "video",
                        "video_url", "input_video"})  # fmt: skip
 # Parts that hand the file of this id to the model; elsewhere an id only names one.
-_FILES = frozenset({"file", "input_file", "document", "container_upload", "file_search"})
+FILES = frozenset(
+    {"file", "input_file", "document", "container_upload", "file_search", "tool_file"}
+)
 # Bedrock names a document's kind by its format.
 _TEXT_FORMATS = frozenset({"txt", "md", "csv", "html"})
 _FILE_FORMATS = frozenset({"pdf", "doc", "docx", "xls", "xlsx"})
 _PICTURE_FORMATS = frozenset({"png", "jpeg", "gif", "webp"})
 _LEAST_PAYLOAD = 64
+_HEADS = (
+    (b"\x89PNG\r\n\x1a\n", "image"), (b"\xff\xd8\xff", "image"), (b"GIF8", "image"),
+    (b"BM", "image"), (b"II*\0", "image"), (b"MM\0*", "image"), (b"ID3", "audio"),
+    (b"\xff\xfb", "audio"), (b"\xff\xf3", "audio"), (b"\xff\xf2", "audio"),
+    (b"\xff\xf1", "audio"), (b"\xff\xf9", "audio"), (b"OggS", "audio"), (b"fLaC", "audio"),
+    (b"#!AMR", "audio"), (b"\x1aE\xdf\xa3", "video"),
+)  # fmt: skip
 _NO_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 
 
@@ -67,7 +76,7 @@ def read_media(
             shown = f"{key}/" if key in ("image", "audio", "video") else ""
             read_media(c, value, voice, (link, key), kind=kind or shown)
     file_id = part.get("file_id") or part.get("fileId")
-    if isinstance(file_id, str) and (name in _FILES or not (name or voice.role is Role.TOOL)):
+    if isinstance(file_id, str) and (name in FILES or not (name or voice.role is Role.TOOL)):
         c.unscan("unseen_file", (link, "file_id"))
 
 
@@ -155,6 +164,18 @@ def _leniently_decoded(text: str) -> bytes | None:
         return base64.b64decode(kept + "=" * (-len(kept) % 4))
     except (binascii.Error, ValueError):
         return None
+
+
+def sniffed(raw: bytes) -> str:
+    """`image`, `audio` or `video` by the first bytes; empty for anything else.
+
+    Source: https://mimesniff.spec.whatwg.org/#matching-an-image-type-pattern and the next section.
+    """
+    if raw[4:8] == b"ftyp":
+        return "image" if raw[8:12] in (b"avif", b"heic", b"mif1") else "video"
+    if raw[:4] == b"RIFF":
+        return {b"WEBP": "image", b"WAVE": "audio", b"AVI ": "video"}.get(raw[8:12], "")
+    return next((kind for head, kind in _HEADS if raw.startswith(head)), "")
 
 
 def _is_text(raw: bytes) -> bool:

@@ -12,6 +12,7 @@ from bertguard.wire import anthropic, bedrock, cohere, gemini, mcp, ollama, open
 from bertguard.wire.body import Field, plain_text, read_body
 from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, USER, Collector, Link
 from bertguard.wire.json_text import NOT_JSON, is_json, parse_json, parse_lines
+from bertguard.wire.media import sniffed
 from bertguard.wire.reading import Reading
 from bertguard.wire.sweep import sweep
 from bertguard.wire.vocabulary import IDENTIFIER_CHARS, SHORT_CHARS, is_short
@@ -128,6 +129,8 @@ def read_request(
     _form(collector, found.fields)
     if found.text:
         collector.say(found.text, USER, "")
+    if found.shown:
+        collector.note(found.shown, "")
     if found.opaque:
         collector.unscan(found.opaque, "")
     collector.say(prose_of(path), USER, ":path")
@@ -156,6 +159,9 @@ def _document(c: Collector, document: object, read: Reader | None, link: Link) -
             if read is not mcp.message and isinstance(inner, dict):
                 _read_object(c, inner, read, (place, key))
         _read_object(c, item, read, place)
+        for key in ("input_file_id", "input_files"):
+            if item.get(key):  # a batch over files that were sent, and read, before
+                c.note("unseen_file", (place, key))
     sweep(c, document, link=link)
 
 
@@ -244,10 +250,10 @@ def _field(c: Collector, field: Field, place: Link, *, alone: bool) -> str | Non
     A short one that is not alone is scored with the others only.
     """
     text = plain_text(field.content)
-    kind = field.content_type.partition("/")[0]
     if text is None:
-        if field.filename and kind in ("image", "audio", "video"):
-            c.note(kind, place)
+        shown = sniffed(field.content)
+        if field.filename and shown:
+            c.note(shown, place)
         else:
             c.unscan("document_media" if field.filename else "binary_field", place)
         return None

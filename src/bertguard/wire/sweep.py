@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bertguard.wire.collector import UNKNOWN, Collector, Link, Voice
+from bertguard.segments import Channel
+from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, Collector, Link, Voice, word
+from bertguard.wire.media import FILES, read_media
 from bertguard.wire.vocabulary import (
     FREE_KEYS,
     IDENTIFIER_KEYS,
@@ -40,6 +42,8 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
         taken = c.read.get(id(value), ())
         inside: list[tuple[str | int, object]] = []
         if isinstance(value, dict):
+            if word(value, "type") in FILES:
+                read_media(c, value, _reader_of(said_by), place)
             for key in value:
                 if key not in PROTOCOL_WORDS:
                     read(key, said_by, (place, key))
@@ -57,6 +61,11 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
         ]
     for said_by, texts in short.items():
         c.say(" ".join(texts), said_by, link)
+
+
+def _reader_of(voice: Voice) -> Voice:
+    """Whoever hands over a document, the model only reads it."""
+    return voice if voice.channel is Channel.DATA else UNKNOWN_DATA
 
 
 def _names(key: str | int, value: str) -> bool:
