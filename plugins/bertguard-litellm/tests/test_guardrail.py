@@ -226,3 +226,26 @@ async def test_mcp_arguments_are_read_beside_the_body(guard: Guard) -> None:
     request = {"metadata": {}, "proxy_server_request": {"url": "/mcp", "body": {"id": 1}}}
     with pytest.raises(GuardrailRaisedException):
         await guardrail.apply_guardrail({"texts": [ATTACK]}, request, "request")
+
+
+@pytest.mark.parametrize("sent", [{}, {"url": "/v1/chat/completions", "body": {"model": "echo"}}])
+@pytest.mark.parametrize(
+    ("inputs", "given"),
+    [
+        ({"tools": [{"type": "function", "function": {"name": "n", "description": ATTACK}}]}, {}),
+        ({"tool_calls": [{**CALL, "function": {"name": "n", "arguments": ATTACK}}]}, {}),
+        ({}, {"tools": [{"type": "function", "function": {"name": "n", "description": ATTACK}}]}),
+        ({}, {"documents": [{"data": {"text": ATTACK}}]}),
+    ],
+)
+async def test_tools_and_documents_are_read_where_the_body_lacks_them(
+    guard: Guard, inputs: dict[str, Any], given: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    """The Python SDK has no body, and a hook may have put something in behind it."""
+    guardrail = BertguardGuardrail(guard=guard, guardrail_name="g", event_hook="pre_call")
+    request = {"metadata": {}, "proxy_server_request": sent, **given}
+    messages = [{"role": "user", "content": BENIGN}]
+    benign = {"texts": [BENIGN], "structured_messages": messages}
+    assert await guardrail.apply_guardrail(benign, {"metadata": {}}, "request") is benign
+    with pytest.raises(GuardrailRaisedException):
+        await guardrail.apply_guardrail({**benign, **inputs}, request, "request")

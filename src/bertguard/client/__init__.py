@@ -2,7 +2,8 @@
 
 The guard sits in the transport, the last place before the wire: redirects, retries, authentication
 flows, proxies and mounts all pass through it, and the bytes that were scored are the bytes that
-are sent. A refusal is an HTTP response, so that the SDKs raise their own typed error, once.
+are sent. A refusal is an HTTP response, so that the SDKs raise their own typed error, once. What an
+SDK sends over a WebSocket of its own goes through no HTTP client: see the README.
 
 One core, `Gate`, has four faces: {httpx, httpx2} x {async, sync}. httpx2 is an optional extra.
 

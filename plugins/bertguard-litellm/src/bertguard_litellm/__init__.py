@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["BertguardGuardrail"]
 
 _PROVIDER = "bertguard"
+# What reaches the model beside the messages, by the names of LiteLLM's own arguments.
+_CONTENT = ("tools", "functions", "documents", "system", "instructions", "prompt", "input")
 
 
 class BertguardGuardrail(CustomGuardrail):  # type: ignore[misc]  # litellm is not followed
@@ -121,11 +123,22 @@ class BertguardGuardrail(CustomGuardrail):  # type: ignore[misc]  # litellm is n
             # The operator narrowed what is read, or there is no HTTP request (the Python SDK).
             document = {"messages": inputs.get("structured_messages") or []}
             path = ""
+        if not scoped:
+            # What a hook put in, and all that the Python SDK was given.
+            document |= {
+                name: request_data[name]
+                for name in _CONTENT
+                if name not in document and request_data.get(name)
+            }
         known = set(_strings(document))
         # MCP arguments and what a hook put in: seen by LiteLLM, not in the body as it came.
         more = [text for text in inputs.get("texts") or [] if text not in known]
         if more:
             document["bertguard_litellm_texts"] = more
+        for name in () if scoped else ("tools", "tool_calls"):
+            seen = inputs.get(name)
+            if any(text not in known for text in _strings(seen)):
+                document[f"bertguard_litellm_{name}"] = seen
         body = json.dumps(document, default=str, ensure_ascii=False).encode(
             "utf-8", "surrogatepass"
         )
