@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from typer.testing import CliRunner
 
 from bertguard import Guard
 from bertguard.cli import app
-from bertguard.model.checkpoint import read_manifest
+from bertguard.model.checkpoint import CARD, read_manifest
+from bertguard.training.saving import model_card
 from tiny import WORDS
 
 
@@ -54,6 +56,21 @@ def test_the_rates_hold_on_the_traffic_that_they_were_fitted_to(
     flagged = sum(verdict.action != "allow" for verdict in verdicts)
     assert 15 <= flagged <= 20
     assert sum(verdict.action == "block" for verdict in verdicts) <= 4
+
+
+def test_the_model_card_says_the_thresholds_unless_somebody_wrote_on_it(
+    checkpoint: Path, traffic: Path, tmp_path: Path
+) -> None:
+    """A generated card follows the manifest; any other is left alone."""
+    own = tmp_path / "own"
+    shutil.copytree(checkpoint, own)
+    card = own / CARD
+    card.write_text(model_card(read_manifest(own)), encoding="utf-8")
+    assert run("calibrate", own, traffic, "--device", "cpu")[0] == 0
+    assert card.read_text("utf-8") == model_card(read_manifest(own))
+    card.write_text("# Mine", encoding="utf-8")
+    assert run("calibrate", own, traffic, "--device", "cpu")[0] == 0
+    assert card.read_text("utf-8") == "# Mine"
 
 
 def test_too_little_and_impossible_are_errors(

@@ -37,12 +37,13 @@ def command(
 
     try:
         from bertguard.training.examples import read_examples
+        from bertguard.training.saving import model_card
         from bertguard.training.thresholds import fit_thresholds, with_thresholds
     except ImportError as error:
         raise MissingExtraError("guard calibrate", "train") from error
     from bertguard.cli.progress import Bars
     from bertguard.guard import Guard
-    from bertguard.model.checkpoint import read_manifest, write_manifest
+    from bertguard.model.checkpoint import CARD, read_manifest, write_manifest
     from bertguard.model.loading import find_checkpoint
 
     if checkpoint == "bundled" and out is None:
@@ -69,7 +70,12 @@ def command(
     if out is not None:
         shutil.copytree(directory, out)
         directory = out
-    write_manifest(directory, with_thresholds(manifest, fitted))
+    calibrated = with_thresholds(manifest, fitted)
+    write_manifest(directory, calibrated)
+    card = directory / CARD
+    if card.is_file() and card.read_text("utf-8") == model_card(manifest):
+        # A card that somebody has written on is left as it is.
+        card.write_text(model_card(calibrated), encoding="utf-8")
     for channel, one in fitted.items():
         typer.echo(
             f"{channel}: flag at {one.flag_at:.4f} (false alarms {_range(one.flag_interval)}), "
