@@ -42,6 +42,7 @@ _MARKS = (
 )  # fmt: skip
 # Every byte below 128 means the same letter in these; beyond it they differ from UTF-8.
 _ASCII_LIKE = frozenset({"ascii", "us-ascii", "iso-8859-1", "latin-1", "latin1", "windows-1252"})
+_ANY_FILE = "application/x-file"
 _PART_HEADERS = frozenset({"content-disposition", "content-type", "content-length",
                            "content-transfer-encoding"})  # fmt: skip
 
@@ -89,7 +90,7 @@ def read_body(body: bytes, headers: Sequence[tuple[str, str]]) -> Body:
     _check_charset(charset, body)
     if "upload" in _one(headers, "x-goog-upload-command").lower():
         # Google's SDK sends the bytes of any file under the label of JSON.
-        kind = "application/octet-stream"
+        kind = _ANY_FILE
     if not body or body.isspace():
         return Body()
     multipart = kind == "multipart/form-data" or (kind.startswith("multipart/") and boundary)
@@ -147,8 +148,13 @@ def _json_or_text(body: bytes, kind: str, charset: str) -> Body:
     text = plain_text(body, charset if charset in _WIDE else "")
     if text is not None:
         return Body(text=text)
-    shown = sniffed(body)
+    shown = shown_by(body) if kind.startswith(("image/", "audio/", "video/", _ANY_FILE)) else ""
     return Body(shown=shown) if shown else Body(opaque="binary_body")
+
+
+def shown_by(raw: bytes) -> str:
+    """What bytes show (`image`, `audio`, `video`), and no reader of UTF-8 takes for a text."""
+    return "" if _is_utf8(raw) else sniffed(raw)
 
 
 def _is_json(body: bytes) -> bool:

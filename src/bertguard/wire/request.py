@@ -9,10 +9,9 @@ from urllib.parse import parse_qsl, unquote
 
 from bertguard.errors import UnreadableError
 from bertguard.wire import anthropic, bedrock, cohere, gemini, mcp, ollama, openai
-from bertguard.wire.body import Field, plain_text, read_body
+from bertguard.wire.body import Field, plain_text, read_body, shown_by
 from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, USER, Collector, Link
 from bertguard.wire.json_text import NOT_JSON, is_json, parse_json, parse_lines
-from bertguard.wire.media import sniffed
 from bertguard.wire.reading import Reading
 from bertguard.wire.sweep import sweep
 from bertguard.wire.vocabulary import IDENTIFIER_CHARS, SHORT_CHARS, is_short
@@ -251,7 +250,7 @@ def _field(c: Collector, field: Field, place: Link, *, alone: bool) -> str | Non
     """
     text = plain_text(field.content)
     if text is None:
-        shown = sniffed(field.content)
+        shown = shown_by(field.content)
         if field.filename and shown:
             c.note(shown, place)
         else:
