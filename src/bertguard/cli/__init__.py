@@ -48,6 +48,12 @@ class _Commands(TyperGroup):
             message = " ".join(str(error).split())
             typer.echo(f"guard: error: {message or type(error).__name__}", err=True)
             raise typer.Exit(2) from None
+        except BrokenPipeError:
+            raise  # whoever read the output has gone: typer ends without a word
+        except OSError as error:
+            place = f"{error.filename}: " if error.filename else ""
+            typer.echo(f"guard: error: {place}{error.strerror or type(error).__name__}", err=True)
+            raise typer.Exit(2) from None
 
 
 class _Deferred(TyperCommand):

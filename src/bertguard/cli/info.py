@@ -110,6 +110,13 @@ def _lines(value: object, name: str = "") -> Iterator[tuple[str, str]]:
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _lines(inner, f"{name} {key}".strip())
+    elif isinstance(value, list | tuple) and any(
+        isinstance(inner, Mapping | list)
+        for item in value
+        if isinstance(item, Mapping)
+        for inner in item.values()
+    ):
+        yield name, f"{len(value)} of them; all with --json"
     elif isinstance(value, list | tuple):
         flat = (
             ", ".join(map(str, item.values())) if isinstance(item, Mapping) else str(item)

@@ -230,7 +230,9 @@ def command(
     if manifest is not None:
         typer.echo(f"wrote {out}")
         for channel, (flag_at, block_at) in manifest.thresholds.items():
-            typer.echo(f"  {channel}: flag at {flag_at:.4f}, block at {block_at:.4f}")
+            fitted = manifest.calibration.get(channel, {}).get("thresholds_fitted")  # type: ignore[attr-defined]  # JSON
+            kept = "" if fitted else " (kept: too few benign texts of other places)"
+            typer.echo(f"  {channel}: flag at {flag_at:.4f}, block at {block_at:.4f}{kept}")
 
 
 class _Bar:

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from bertguard.errors import DataError
+from bertguard.errors import ConfigurationError, DataError
 from bertguard.model.checkpoint import Manifest
 from bertguard.model.torch_scorer import collate
 from bertguard.training import resume, saving
@@ -76,6 +76,14 @@ def train(
     # Mixed precision is ours: accelerate's is one for the whole interpreter, and the next call of
     # `train` may want another.
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
+    if (
+        out.exists()
+        and Path(settings.base).exists()
+        and out.resolve() == Path(settings.base).resolve()
+    ):
+        raise ConfigurationError(
+            f"{out}: is the base as well, which an interruption would destroy; name another --out"
+        )
     start = starting_point(settings)
     out.mkdir(parents=True, exist_ok=True)
     fingerprint = _fingerprint(settings, training, validation, accelerator.num_processes)
@@ -157,7 +165,9 @@ def _fit(
             progress = replace(progress, epoch=epoch, done=number + 1, step=progress.step + 1)
             checked = None
             if number + 1 in checks:
-                scored = validator(model)
+                # Not `model`: of several processes each has its own number of batches here, and a
+                # wrapped model would wait for the others at every one.
+                scored = validator(classifier)
                 checked = validation_loss(scored)
                 if progress.best is None or checked < progress.best:
                     progress = replace(progress, best=checked)

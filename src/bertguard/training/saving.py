@@ -66,7 +66,7 @@ def finish(
     start.tokenizer.tokenizer.save(str(directory / TOKENIZER))
     manifest = dataclasses.replace(
         start.manifest,
-        temperature={channel: found.temperature for channel, found in calibrations.items()},
+        temperature=_temperature(start.manifest, calibrations),
         thresholds=_thresholds(start.manifest.thresholds, calibrations),
         calibration={channel: found.to_dict() for channel, found in calibrations.items()},
         training={
@@ -105,6 +105,17 @@ def _thresholds(
         channel: before[channel]
         if found.flag_at is None or found.block_at is None
         else (found.flag_at, found.block_at)
+        for channel, found in calibrations.items()
+    }
+
+
+def _temperature(before: Manifest, calibrations: Mapping[str, Calibration]) -> dict[str, float]:
+    """Beside kept thresholds stays the temperature that they were set at: they mean a pair."""
+    goes_on = "goes_on_from" in before.training
+    return {
+        channel: before.temperature[channel]
+        if goes_on and (found.flag_at is None or found.block_at is None)
+        else found.temperature
         for channel, found in calibrations.items()
     }
 

@@ -66,6 +66,7 @@ def _from_checkpoint(directory: Path, settings: Settings) -> Start:
         channel=old.channel == "token_type_ids",
         marks=(old.cls_id, old.sep_id, old.pad_id),
         window=old.window_tokens,
+        temperature=dict(old.temperature),
         thresholds=dict(old.thresholds),
     )
     # Where the weights come from goes on with them.
@@ -105,6 +106,7 @@ def _from_encoder(settings: Settings) -> Start:
         channel=classifier.reads_channel,
         marks=marks,
         window=_WINDOW_TOKENS,
+        temperature={"prompt": 1.0, "data": 1.0},
         thresholds={"prompt": (0.5, 0.9), "data": (0.5, 0.9)},
     )
     # RoBERTa counts positions from its padding id on, so two of them hold no token.
@@ -127,6 +129,7 @@ def _manifest(
     channel: bool,
     marks: tuple[int, int, int],
     window: int,
+    temperature: dict[str, float],
     thresholds: dict[str, tuple[float, float]],
 ) -> Manifest:
     window = settings.window_tokens or window
@@ -143,7 +146,7 @@ def _manifest(
         cls_id=marks[0],
         sep_id=marks[1],
         pad_id=marks[2],
-        temperature={"prompt": 1.0, "data": 1.0},
+        temperature=temperature,
         thresholds=thresholds,
     )
 
