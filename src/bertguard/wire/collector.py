@@ -82,15 +82,15 @@ class Collector:
 
     Dialects call `text` for what they know; a string that was read once is not read again.
     `regions` says who speaks in the rest of an array or object: the sweep gives what the dialect
-    left in there the same voice. `documents` keeps alive what is read: arrays and objects are known
-    by identity, and what is made after one has gone could take its place.
+    left in there the same voice. Arrays and objects are known by identity, so each that is marked
+    is kept: what is made after one has gone could take its place.
     """
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []
         self.unscanned: list[str] = []
         self.notes: list[str] = []
-        self.documents: list[object] = []
+        self._kept: list[object] = []
         self.read: dict[int, set[str | int]] = {}
         self.regions: dict[int, Voice] = {}
         # Set while a document of no known format is read, or at a path that another reader could
@@ -135,7 +135,10 @@ class Collector:
 
     def mark(self, holder: dict[str, object] | list[object], key: str | int) -> bool:
         """Take a value out of the sweep; False where it was taken already."""
-        keys = self.read.setdefault(id(holder), set())
+        keys = self.read.get(id(holder))
+        if keys is None:
+            keys = self.read[id(holder)] = set()
+            self._kept.append(holder)
         if key in keys:
             return False
         keys.add(key)
@@ -143,8 +146,9 @@ class Collector:
 
     def region(self, value: object, voice: Voice) -> None:
         """What is left in this array or object speaks with this voice; the first word counts."""
-        if isinstance(value, dict | list):
-            self.regions.setdefault(id(value), voice)
+        if isinstance(value, dict | list) and id(value) not in self.regions:
+            self.regions[id(value)] = voice
+            self._kept.append(value)
 
     def note(self, word: str, link: Link) -> None:
         """A fact that changes no action."""

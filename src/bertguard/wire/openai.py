@@ -5,6 +5,8 @@ Source: https://platform.openai.com/docs/api-reference
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bertguard.wire.collector import (
     ASSISTANT,
     DEFINITION,
@@ -59,14 +61,7 @@ def messages(
     turns = document.get(key)
     if not isinstance(turns, list):
         return
-    place: Link = (link, key)
-    for number, message in enumerate(turns):
-        if isinstance(message, dict):
-            turn(message, c, (place, number))
-        elif isinstance(message, str):
-            c.text(turns, number, USER, place)
-            c.turn(USER, [message], (place, number))
-    c.end_conversation()
+    _conversation(turns, c, (link, key), turn)
 
 
 def thread(document: dict[str, object], c: Collector, link: Link = "") -> None:
@@ -133,16 +128,22 @@ def responses(document: dict[str, object], c: Collector, link: Link = "") -> Non
         if isinstance(given, str):
             c.text(document, key, USER, link)
         elif isinstance(given, list):
-            _items(given, c, (link, key))
+            _conversation(given, c, (link, key), _item)
     written_by_the_application(document, c)
 
 
-def _items(given: list[object], c: Collector, link: Link) -> None:
-    for number, item in enumerate(given):
+def _conversation(
+    turns: list[object],
+    c: Collector,
+    link: Link,
+    read: Callable[[dict[str, object], Collector, Link], None],
+) -> None:
+    """Turns in order, each read by `read`, or said by the user where it is only a string."""
+    for number, item in enumerate(turns):
         if isinstance(item, dict):
-            _item(item, c, (link, number))
+            read(item, c, (link, number))
         elif isinstance(item, str):
-            c.text(given, number, USER, link)
+            c.text(turns, number, USER, link)
             c.turn(USER, [item], (link, number))
     c.end_conversation()
 

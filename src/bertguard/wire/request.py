@@ -146,7 +146,6 @@ def read_request(
 
 def _document(c: Collector, document: object, read: Reader | None, link: Link) -> None:
     """One JSON value: by its dialect, by its other keys, then the sweep over what is left."""
-    c.documents.append(document)
     items = document if isinstance(document, list) else [document]
     for number, item in enumerate(items):
         if not isinstance(item, dict):
@@ -239,7 +238,6 @@ def _form(c: Collector, fields: Sequence[Field]) -> None:
     ]
     c.join(texts, USER, "")
     names = [name for field in fields for name in (field.name, field.filename, *field.told) if name]
-    c.documents.append(names)
     sweep(c, list(dict.fromkeys(names)))
 
 
@@ -274,7 +272,6 @@ def _field(c: Collector, field: Field, place: Link, *, alone: bool) -> str | Non
             if error.reason not in NOT_JSON and is_json(text):
                 raise
         else:
-            c.documents.append(inner)
             sweep(c, inner, link=place)
     return text
 
@@ -325,7 +322,6 @@ def _query(c: Collector, query: str) -> None:
     # A name that is long, or has a white space in it, is swept like a key.
     outer, c.distrust = c.distrust, True
     given = {name: texts[0] if len(texts) == 1 else texts for name, texts in values.items()}
-    c.documents.append(given)
     sweep(c, given, link="?")
     c.distrust = outer
     texts = [text for listed in values.values() for text in listed]
