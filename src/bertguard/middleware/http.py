@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bertguard.errors import UnreadableError
 from bertguard.verdict import Action, Verdict
-from bertguard.wire.body import inflate
+from bertguard.wire.headers import inflate
 from bertguard.wire.refusal import Refusal
 
 if TYPE_CHECKING:

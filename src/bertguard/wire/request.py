@@ -9,8 +9,9 @@ from urllib.parse import parse_qsl, unquote
 
 from bertguard.errors import UnreadableError
 from bertguard.wire import anthropic, bedrock, cohere, gemini, mcp, ollama, openai
-from bertguard.wire.body import Field, plain_text, read_body, shown_by
+from bertguard.wire.body import plain_text, read_body, shown_by
 from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, USER, Collector, Link
+from bertguard.wire.forms import Field
 from bertguard.wire.json_text import NOT_JSON, is_json, parse_json, parse_lines
 from bertguard.wire.reading import Reading
 from bertguard.wire.sweep import sweep
