@@ -8,7 +8,8 @@ import traceback
 from bertguard.errors import ConfigurationError
 from bertguard.guard import Guard
 from bertguard.verdict import Action, Verdict
-from bertguard.wire.request import dialect_of, prose_of
+from bertguard.wire.dialects import dialect_of
+from bertguard.wire.request import prose_of
 
 # The threshold is out of the way of anyone who compares it with the score.
 NOTHING_TO_READ = Verdict(Action.ALLOW, 0.0, 1.0, dialect="empty", notes=("nothing_to_read",))

@@ -13,8 +13,9 @@ from bertguard.policy import Policy
 from bertguard.scoring import Scorer, Window
 from bertguard.segments import Channel, Role, Segment
 from bertguard.views import views
+from bertguard.wire.dialects import dialect_of
 from bertguard.wire.reading import Reading
-from bertguard.wire.request import dialect_of, read_request
+from bertguard.wire.request import read_request
 
 
 class Settings(Protocol):

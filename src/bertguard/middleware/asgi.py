@@ -23,8 +23,8 @@ from bertguard.middleware.websocket import GuardedSocket
 from bertguard.policy import Policy
 from bertguard.segments import Role
 from bertguard.verdict import Verdict
+from bertguard.wire.dialects import dialect_of
 from bertguard.wire.refusal import refuse, too_large
-from bertguard.wire.request import dialect_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send

@@ -18,7 +18,7 @@ from urllib.parse import quote
 import httpx
 
 from bertguard.errors import ConfigurationError
-from bertguard.wire.request import dialect_of
+from bertguard.wire.dialects import dialect_of
 
 if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope, Send

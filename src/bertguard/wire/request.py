@@ -3,97 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from urllib.parse import parse_qsl, unquote
 
 from bertguard.errors import UnreadableError
-from bertguard.wire import anthropic, bedrock, cohere, gemini, mcp, ollama, openai
+from bertguard.wire import mcp, openai
 from bertguard.wire.body import plain_text, read_body, shown_by
 from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, USER, Collector, Link
+from bertguard.wire.dialects import EMBEDDINGS, SHAPES, Reader, by_shape, canonical_path, recognise
 from bertguard.wire.forms import Field
 from bertguard.wire.json_text import NOT_JSON, is_json, parse_json, parse_lines
 from bertguard.wire.reading import Reading
 from bertguard.wire.sweep import sweep
 from bertguard.wire.vocabulary import IDENTIFIER_CHARS, SHORT_CHARS, is_short
 
-Reader = Callable[[dict[str, object], Collector, Link], None]
-
-_DIALECTS: tuple[tuple[str, str, Reader], ...] = (
-    ("ollama.embeddings", r"/api/embed(dings)?", ollama.embed),
-    ("cohere.embeddings", r"/v[12]/embed", cohere.embed),
-    ("gemini.embeddings", r"/models/[^/]+:(async)?(batch)?embedcontents?", gemini.embed),
-    ("openai.embeddings", r"/(embeddings|moderations)", openai.inputs),
-    ("openai.chat", r"/(chat|agents)/completions", openai.chat),
-    ("openai.responses", r"/responses(/input_tokens|/compact)?", openai.responses),
-    ("openai.threads", r"/threads/([^/]+/messages|runs)", openai.thread),
-    ("openai.conversations", r"/conversations(/[^/]+(/items)?)?", openai.responses),
-    ("anthropic.messages", r"/messages(/count_tokens)?", anthropic.messages),
-    ("anthropic.messages", r"/models/[^/]+:(stream)?rawpredict", anthropic.messages),
-    ("anthropic.batches", r"/messages/batches", anthropic.batches),
-    ("anthropic.complete", r"/v1/complete", anthropic.complete),
-    ("openai.completions", r"/completions", openai.completions),
-    ("gemini.batch", r"/models/[^/]+:(async)?batch\w+", gemini.batch),
-    ("gemini.generate", r"/[^/]+:\w*(generate|embed|count|predict)\w*", gemini.generate),
-    ("ollama.chat", r"/api/chat", ollama.chat),
-    ("ollama.generate", r"/api/generate", ollama.generate),
-    ("cohere.chat", r"/v[12]/chat", cohere.chat),
-    ("bedrock.converse", r"/model/.+/converse(-stream)?", bedrock.converse),
-    ("bedrock.invoke", r"/model/.+/invoke(-with-response-stream)?", bedrock.invoke),
-    ("mcp", r"/(mcp|sse|message)", mcp.message),
-)
-_PATTERNS = [(name, re.compile(f".*{pattern}"), read) for name, pattern, read in _DIALECTS]
-_SLASHES = re.compile("/{2,}")
 _PATH_WORD = re.compile(r"[^\W\d_]{2,}")
 _PATH_SLASH = re.compile("/+")
 _PATH_PARTING = re.compile(r"[/_+.~-]+")
 _PROSE_WORDS = 5
-_REMEMBERED_PATH_CHARS = 256
-# Where texts become numbers, so that an operator may leave them unscored. An application could
-# take the last word of a path for a name (`/agents/{name}`), so what stands before it counts too.
-_EMBEDDINGS = re.compile(
-    r"(?:/[\w.~@+-]+)*"
-    r"(?:/(?:v\d\w*(?:/chat)?|openai|deployments/[\w.~-]+)/(?:embeddings|moderations)"
-    r"|/api/embed(?:dings)?|/v[12]/embed|/v\d\w*/models/[\w.~-]+:\w+)",
-    re.IGNORECASE | re.ASCII,
-)
-
-
-# By key: how it is read where the reader of the dialect (one of the last) leaves it alone.
-_SHAPES: tuple[tuple[str, Reader, frozenset[Reader]], ...] = (
-    ("messages", openai.chat, frozenset({openai.chat, anthropic.messages, cohere.chat, ollama.chat,
-                                         bedrock.converse, bedrock.invoke})),
-    ("contents", gemini.generate, frozenset({gemini.generate, gemini.batch, gemini.embed})),
-    ("chat_history", cohere.chat, frozenset({cohere.chat})),
-    ("message", cohere.chat, frozenset({cohere.chat})),
-    ("input", openai.responses, frozenset({openai.responses, openai.inputs})),
-    ("inputs", openai.responses, frozenset({openai.responses, cohere.embed})),
-    ("items", openai.responses, frozenset({openai.responses})),
-    ("prompt", openai.completions, frozenset({openai.completions, openai.responses, ollama.generate,
-                                              bedrock.invoke, anthropic.complete})),
-    ("jsonrpc", mcp.message, frozenset({mcp.message})),
-    ("content", openai.thread, frozenset({openai.thread, gemini.embed, gemini.generate})),
-    ("thread", openai.thread, frozenset({openai.thread})),
-)  # fmt: skip
-
-
-def canonical_path(path: str) -> str:
-    """A path as routers see it: decoded once, without dot segments, double or final slashes.
-
-    In lower case: it recognises a dialect, it does not route.
-    """
-    parts: list[str] = []
-    for part in _SLASHES.sub("/", unquote(path).replace("\\", "/")).split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts).lower()
-
-
-def dialect_of(path: str) -> str:
-    """The name of the format that a path belongs to; `json` for any other."""
-    return _recognise(path)[0]
 
 
 def read_request(
@@ -111,16 +38,16 @@ def read_request(
         UnreadableError: two readers could read the body differently; `reason` says why.
     """
     found = read_body(body, headers)
-    name, read = _recognise(path)
+    name, read = recognise(path)
     collector = Collector()
     documents = found.documents
     if name.endswith(".embeddings"):
         # In an odd spelling the path could be another one to the application's router.
-        plain = canonical_path(path) == path.lower() and _EMBEDDINGS.fullmatch(path)
+        plain = canonical_path(path) == path.lower() and EMBEDDINGS.fullmatch(path)
         collector.distrust = not plain
     if name == "json":
         if len(documents) == 1:
-            name, read = _by_shape(documents[0])
+            name, read = by_shape(documents[0])
         # A format that nobody promised: "system" in it may be only a word.
         collector.distrust = True
     for number, document in enumerate(documents):
@@ -169,49 +96,13 @@ def _read_object(c: Collector, item: dict[str, object], read: Reader | None, lin
 
     The path is the sender's choice, and an application may take a key that its path does not name.
     """
-    read = read or _by_shape(item)[1] or openai.chat
+    read = read or by_shape(item)[1] or openai.chat
     read(item, c, link)
     outer, c.distrust = c.distrust, True
-    for key, other, readers in _SHAPES:
+    for key, other, readers in SHAPES:
         if key in item and read not in readers:
             other(item, c, link)
     c.distrust = outer
-
-
-def _recognise(path: str) -> tuple[str, Reader | None]:
-    """The dialect of a path; remembered for the few that a server is asked for all day."""
-    return _recognised(path) if len(path) <= _REMEMBERED_PATH_CHARS else _match(path)
-
-
-def _match(path: str) -> tuple[str, Reader | None]:
-    canonical = canonical_path(path)
-    for name, pattern, read in _PATTERNS:
-        if pattern.fullmatch(canonical):
-            return name, read
-    return "json", None
-
-
-_recognised = lru_cache(maxsize=128)(_match)
-
-
-def _by_shape(document: object) -> tuple[str, Reader | None]:
-    """The dialect of a document that came to an unknown path."""
-    first = document[0] if isinstance(document, list) and document else document
-    if not isinstance(first, dict):
-        return "json", None
-    if "jsonrpc" in first:
-        return "mcp", mcp.message
-    if "contents" in first:
-        return "json", gemini.generate
-    if "chat_history" in first or ("message" in first and "messages" not in first):
-        return "json", cohere.chat
-    if "messages" in first:
-        return "json", anthropic.messages if "system" in first else openai.chat
-    if "input" in first:
-        return "json", openai.responses
-    if "prompt" in first:
-        return "json", openai.completions
-    return "json", None
 
 
 def _named(fields: Sequence[Field]) -> list[tuple[Field, Link]]:
