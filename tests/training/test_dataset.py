@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertguard.errors import DataError
+from bertguard.errors import ConfigurationError, DataError
 from bertguard.training.dataset import (
     cap_per_source,
+    fold_sources,
     repeat_small_sources,
     split_examples,
     token_budget_batches,
@@ -208,3 +209,24 @@ def test_small_sources_are_repeated_up_to_the_number_wanted() -> None:
         ("single", "data", 1): 1,
         ("single", "prompt", 0): 1,
     }
+
+
+def test_folds_part_the_sources_and_spread_labels_and_channels() -> None:
+    data = [
+        Example(f"{source} {number}", label, channel, source)
+        for label, channel in ((0, "prompt"), (1, "prompt"), (0, "data"), (1, "data"))
+        for source in (f"{label}{channel}{place}" for place in range(6))
+        for number in range(5)
+    ]
+    parts = [fold_sources(data, fold=fold, folds=3, seed=0) for fold in (1, 2, 3)]
+    assert sorted(source for part in parts for source in part) == sorted({e.source for e in data})
+    for part in parts:
+        kinds = {(row.label, row.channel) for row in data if row.source in part}
+        assert len(kinds) == 4
+    assert parts == [fold_sources(data, fold=fold, folds=3, seed=0) for fold in (1, 2, 3)]
+
+
+@pytest.mark.parametrize(("fold", "folds"), [(0, 5), (6, 5), (1, 1)])
+def test_a_fold_that_is_not_there_is_refused(fold: int, folds: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"{fold}/{folds}"):
+        fold_sources(examples(10), fold=fold, folds=folds, seed=0)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from transformers import (
+    AutoModel,
     BertConfig,
     DebertaV2Config,
     ModernBertConfig,
@@ -25,10 +27,13 @@ from transformers import (
 from bertguard import Guard
 from bertguard.errors import CheckpointError, ConfigurationError
 from bertguard.model.checkpoint import read_manifest, write_manifest
+from bertguard.model.classifier import InjectionClassifier
+from bertguard.model.torch_scorer import TorchScorer
 from bertguard.training import loop
 from bertguard.training.augment import Augmentation
 from bertguard.training.examples import Example
 from bertguard.training.loop import Step, train
+from bertguard.training.objective import parameter_groups, passes
 from bertguard.training.settings import Settings
 from tiny import tiny_encoder, tiny_tokenizer
 
@@ -271,3 +276,116 @@ def test_a_base_is_not_overwritten(checkpoint: Path) -> None:
     """An interruption would leave neither the old checkpoint nor a new one."""
     with pytest.raises(ConfigurationError, match="is the base as well"):
         train(rows(4), rows(1), settings=settings(checkpoint), out=checkpoint, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "change", [{"adversarial": 0.5}, {"r_drop": 1.0}, {"layer_decay": 0.5}, {"channel": False}]
+)
+def test_variants_of_a_step_learn_the_task(
+    encoder: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    manifest = train(
+        rows(), rows(2), settings=settings(encoder, epochs=3, **change), out=tmp_path, device="cpu"
+    )
+    assert manifest is not None
+    assert manifest.channel == ("ignored" if change == {"channel": False} else "token_type_ids")
+    metrics = manifest.metrics["validation"]
+    assert isinstance(metrics, dict)
+    assert metrics["prompt"]["roc_auc"] > 0.9
+    # What was trained is what is served.
+    guard = Guard.load(tmp_path, backend="torch", device="cpu")
+    assert guard.check_sync(HOSTILE[0]).score > guard.check_sync(BENIGN[0]).score
+
+
+def test_without_the_channel_both_channels_score_alike(encoder: Path, tmp_path: Path) -> None:
+    train(rows(), rows(2), settings=settings(encoder, channel=False), out=tmp_path, device="cpu")
+    manifest = read_manifest(tmp_path)
+    scorer = TorchScorer.load(tmp_path, manifest, device="cpu")
+    scores = [
+        scorer.score(list(scorer.windows(HOSTILE[0], channel))) for channel in ("prompt", "data")
+    ]
+    one, other = (
+        math.log(score / (1 - score)) * manifest.temperature[channel]
+        for (score,), channel in zip(scores, ("prompt", "data"), strict=True)
+    )
+    assert one == pytest.approx(other, abs=1e-3)
+
+
+def test_lower_layers_learn_at_a_smaller_rate(encoder: Path) -> None:
+    classifier = InjectionClassifier(AutoModel.from_pretrained(encoder))
+    groups = parameter_groups(classifier, Settings(layer_decay=0.5))
+    rates = {
+        id(parameter): group["scale"]
+        for group in groups
+        for parameter in cast("list", group["params"])
+    }
+    layers = len(classifier.encoder.encoder.layer)
+    assert rates[id(classifier.head.weight)] == 1.0
+    for number, layer in enumerate(classifier.encoder.encoder.layer):
+        assert {rates[id(one)] for one in layer.parameters()} == {0.5 ** (layers - 1 - number)}
+    words = classifier.encoder.get_input_embeddings().weight
+    assert rates[id(words)] == 0.5**layers
+
+
+def test_the_shift_of_the_embeddings_is_taken_back(encoder: Path) -> None:
+    classifier = InjectionClassifier(AutoModel.from_pretrained(encoder))
+    words = classifier.encoder.get_input_embeddings().weight
+    before = words.detach().clone()
+    seen = []
+    for _ in passes(classifier, 0.25):
+        seen.append(words.detach().clone())
+        classifier(torch.tensor([[1, 5, 2]]), torch.ones(1, 3, dtype=torch.long))[0, 1].backward()
+    assert len(seen) == 2
+    assert (seen[1] - seen[0]).norm().item() == pytest.approx(0.25, rel=1e-3)
+    assert torch.allclose(words, before, atol=1e-6)
+
+
+def test_the_last_weights_are_kept_where_asked(encoder: Path, tmp_path: Path) -> None:
+    # A rate of almost nothing in the second epoch would change nothing; one that ruins does.
+    kept = {}
+    for keep in ("best", "last"):
+        out = tmp_path / keep
+        losses = []
+        train(
+            rows(),
+            rows(2),
+            settings=settings(encoder, keep=keep, learning_rate=0.3, epochs=3),
+            out=out,
+            device="cpu",
+            report=lambda step, losses=losses: losses.append(step.validation),
+        )
+        checked = [loss for loss in losses if loss is not None]
+        metrics = read_manifest(out).metrics["validation"]
+        kept[keep] = (cast("dict", metrics)["loss"], checked)
+    loss, checked = kept["best"]
+    assert loss == pytest.approx(min(checked), abs=1e-4)
+    loss, checked = kept["last"]
+    assert loss == pytest.approx(checked[-1], abs=1e-4)
+
+
+def test_a_run_that_diverges_says_so(encoder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"diverged.*learning rate"):
+        train(
+            rows(),
+            rows(2),
+            settings=settings(encoder, learning_rate=1e30, clip=1e30, epochs=5),
+            out=tmp_path,
+            device="cpu",
+        )
+
+
+def test_an_unknown_device_is_refused(encoder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="banana"):
+        train(rows(), rows(2), settings=settings(encoder), out=tmp_path / "x", device="banana")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"learning_rate": math.nan}, {"r_drop": -1.0}, {"adversarial": math.inf},
+        {"layer_decay": 0.0}, {"keep": "all"}, {"weight_decay": -0.1},
+    ],
+)  # fmt: skip
+def test_settings_out_of_bounds_are_refused(change: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(change))):
+        Settings(**change)  # type: ignore[arg-type]  # a table of keyword arguments

@@ -24,7 +24,33 @@ def _defaults_of(context: typer.Context, recipe: str | None) -> str | None:
     return recipe
 
 
+def _chosen(context: typer.Context, *options: str) -> str | None:
+    """The one of the options that says what to validate on; what was typed beats the recipe.
+
+    Raises:
+        typer.BadParameter: two were typed.
+    """
+    given = [name for name in options if context.params.get(name)]
+    typed = [
+        name
+        for name in given
+        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
+    ]
+    if len(typed) > 1:
+        both = " and ".join(f"--{name.replace('_', '-')}" for name in typed)
+        raise typer.BadParameter(f"{both} each say what to validate on; give one of them")
+    return next(iter(typed or given), None)
+
+
+def _fold(written: str) -> tuple[int, int]:
+    fold, _, folds = written.partition("/")
+    if not (fold.isdecimal() and folds.isdecimal()):
+        raise typer.BadParameter(f"{written!r}: expected K/N such as 2/5", param_hint="--fold")
+    return int(fold), int(folds)
+
+
 def command(
+    context: typer.Context,
     data: Annotated[
         list[str] | None,
         typer.Argument(
@@ -64,6 +90,13 @@ def command(
     validation_share: Annotated[
         float, typer.Option(help="Share of texts for validation where none is named.")
     ] = 0.1,
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="K/N: leave out the sources of part K of N, such as 2/5; rotate K to compare "
+            "settings."
+        ),
+    ] = None,
     where: Annotated[
         str | None, typer.Option(help="Keep only rows with COLUMN=VALUE, e.g. ship=true.")
     ] = None,
@@ -102,6 +135,19 @@ def command(
         float | None, typer.Option(help="Dropout inside the encoder, instead of its own.")
     ] = None,
     label_smoothing: Annotated[float, typer.Option(help="Smoothing of the targets.")] = 0.0,
+    layer_decay: Annotated[
+        float, typer.Option(help="Share of its rate that each layer passes on to the one below.")
+    ] = 1.0,
+    adversarial: Annotated[
+        float,
+        typer.Option(help="Learn each batch again under embeddings shifted by this (FGM)."),
+    ] = 0.0,
+    r_drop: Annotated[
+        float, typer.Option(help="Weight of the agreement of two dropouts (R-Drop).")
+    ] = 0.0,
+    channel: Annotated[
+        bool, typer.Option(help="Tell the encoder which channel a text is from.")
+    ] = True,
     composed: Annotated[
         int, typer.Option(help="Indirect injections and benign twins composed per epoch.")
     ] = 0,
@@ -117,6 +163,7 @@ def command(
     ] = 0.0,
     max_windows: Annotated[int, typer.Option(help="Windows of one text per epoch.")] = 2,
     checks: Annotated[int, typer.Option(help="Validations per epoch.")] = 1,
+    keep: Annotated[str, typer.Option(help="Weights to keep: best or last.")] = "best",
     dtype: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     device: Annotated[str, typer.Option(help="auto or cpu.")] = "auto",
     seed: Annotated[int, typer.Option(help="Seed of everything that is drawn.")] = 0,
@@ -134,7 +181,12 @@ def command(
 
     try:
         from bertguard.training.augment import Augmentation
-        from bertguard.training.dataset import cap_per_source, repeat_small_sources, split_examples
+        from bertguard.training.dataset import (
+            cap_per_source,
+            fold_sources,
+            repeat_small_sources,
+            split_examples,
+        )
         from bertguard.training.examples import (
             CORPUS,
             Where,
@@ -166,6 +218,10 @@ def command(
         dropout=dropout,
         encoder_dropout=encoder_dropout,
         label_smoothing=label_smoothing,
+        layer_decay=layer_decay,
+        adversarial=adversarial,
+        r_drop=r_drop,
+        channel=channel,
         max_windows=max_windows,
         augmentation=Augmentation(
             # The corpus is no replay where it is the data.
@@ -176,6 +232,7 @@ def command(
         dtype=dtype,
         seed=seed,
         checks=checks,
+        keep=keep,
     )
     limits = {
         (channel.value, label): most
@@ -186,21 +243,24 @@ def command(
         for channel, most in per_channel(options or (), option, int).items()
     }
     condition = Where.parse(where) if where else None
+    held_out_by = _chosen(context, "validation", "fold", "validation_source")
     if data:
         training = read_examples(data, where=condition)
-        if CORPUS in (validation_source or ()) and not validation:
-            training += corpus_validation(seed)  # and out again by the split
     else:
         training, held_out = corpus_examples(seed, validation_share=validation_share)
-    if validation:
-        held_out = read_examples(validation, where=condition)
+    if held_out_by == "validation":
+        held_out = read_examples(validation or (), where=condition)
     elif data:
+        sources = list(validation_source or ()) if held_out_by == "validation_source" else []
+        if held_out_by == "fold":
+            part, parts = _fold(fold or "")
+            sources = fold_sources(training, fold=part, folds=parts, seed=seed)
+        if CORPUS in sources:
+            training += corpus_validation(seed)  # and out again by the split
         training, held_out = split_examples(
-            training,
-            validation_share=validation_share,
-            validation_sources=validation_source or (),
+            training, validation_share=validation_share, validation_sources=sources
         )
-        if validation_source:
+        if sources:
             # A threshold must not be that of the largest source either.
             held_out = cap_per_source(held_out, most=limits, seed=seed)
     if most_injection_chars is not None:
@@ -229,10 +289,10 @@ def command(
         )
     if manifest is not None:
         typer.echo(f"wrote {out}")
-        for channel, (flag_at, block_at) in manifest.thresholds.items():
-            fitted = manifest.calibration.get(channel, {}).get("thresholds_fitted")  # type: ignore[attr-defined]  # JSON
+        for kind, (flag_at, block_at) in manifest.thresholds.items():
+            fitted = manifest.calibration.get(kind, {}).get("thresholds_fitted")  # type: ignore[attr-defined]  # JSON
             kept = "" if fitted else " (kept: too few benign texts of other places)"
-            typer.echo(f"  {channel}: flag at {flag_at:.4f}, block at {block_at:.4f}{kept}")
+            typer.echo(f"  {kind}: flag at {flag_at:.4f}, block at {block_at:.4f}{kept}")
 
 
 class _Bar:

@@ -128,6 +128,8 @@ def load_classifier(directory: Path, manifest: Manifest) -> InjectionClassifier:
         labels=manifest.labels,
         dropout=manifest.dropout,
     )
+    # An encoder with segments may have been trained without them.
+    classifier.reads_channel &= manifest.channel == "token_type_ids"
     try:
         weights = {name: tensor.float() for name, tensor in load_file(weights_file).items()}
         classifier.load_state_dict(weights, strict=True)

@@ -6,7 +6,9 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from bertguard.errors import DataError
+from sklearn.model_selection import StratifiedGroupKFold
+
+from bertguard.errors import ConfigurationError, DataError
 from bertguard.training.examples import Example, text_share
 
 
@@ -43,6 +45,28 @@ def split_examples(
             "give more rows, or another validation share"
         )
     return training, validation
+
+
+def fold_sources(examples: Sequence[Example], *, fold: int, folds: int, seed: int) -> list[str]:
+    """The sources of one of `folds` parts of the data, `fold` from 1 on; no source is in two.
+
+    Labels and channels are spread over the parts as evenly as whole sources can be, so that a
+    study may rotate through them (scikit-learn's `StratifiedGroupKFold`).
+
+    Raises:
+        ConfigurationError: there is no such part.
+        DataError: fewer sources than parts.
+    """
+    if folds < 2 or not 1 <= fold <= folds:
+        raise ConfigurationError(f"fold {fold}/{folds}: expected 1/N to N/N, with N of at least 2")
+    sources = sorted({row.source for row in examples})
+    if len(sources) < folds:
+        raise DataError(f"{len(sources)} sources cannot be parted into {folds} folds")
+    kinds = [f"{row.channel} {row.label}" for row in examples]
+    owners = [row.source for row in examples]
+    parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    _, held_out = list(parts.split(kinds, kinds, owners))[fold - 1]
+    return sorted({owners[place] for place in held_out})
 
 
 def cap_per_source(

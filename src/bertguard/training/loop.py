@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,7 +13,6 @@ from random import Random
 import torch
 from accelerate import Accelerator
 from torch import nn
-from torch.nn.functional import cross_entropy
 
 from bertguard.errors import ConfigurationError, DataError
 from bertguard.model.checkpoint import Manifest
@@ -21,6 +21,7 @@ from bertguard.training import resume, saving
 from bertguard.training.augment import Augmentation, TrainingText, epoch_texts
 from bertguard.training.epoch import LabelledWindow, epoch_batches, labelled_windows
 from bertguard.training.examples import Example, data_hash
+from bertguard.training.objective import doubled, objective, parameter_groups, passes
 from bertguard.training.settings import Settings
 from bertguard.training.start import Start, starting_point
 from bertguard.training.validation import Scored, Validator, autocast, keep, validation_loss
@@ -75,6 +76,10 @@ def train(
     """
     # Mixed precision is ours: accelerate's is one for the whole interpreter, and the next call of
     # `train` may want another.
+    if device not in ("auto", "cpu"):
+        raise ConfigurationError(
+            f'device={device!r}: use "auto" or "cpu"; CUDA_VISIBLE_DEVICES chooses among GPUs'
+        )
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
     if (
         out.exists()
@@ -126,7 +131,7 @@ def _fit(
         # Its fused attention is slower at these lengths than two plain products: 0.7 times.
         classifier.encoder.set_attn_implementation("eager")
     optimizer = torch.optim.AdamW(
-        _groups(classifier, settings),
+        parameter_groups(classifier, settings),
         lr=settings.learning_rate,
         # One pass over weights and moments instead of a dozen.
         fused=accelerator.device.type in ("cpu", "cuda"),
@@ -149,19 +154,30 @@ def _fit(
             # Seeded step by step, so that a resumed run drops the same features out.
             torch.manual_seed(_step_seed(settings.seed, progress.step, accelerator.process_index))
             for group in stepper.param_groups:
-                group["lr"] = settings.learning_rate * _schedule(
-                    (epoch + number / len(batches)) / settings.epochs, settings.warmup
+                group["lr"] = (
+                    settings.learning_rate
+                    * group["scale"]
+                    * _schedule((epoch + number / len(batches)) / settings.epochs, settings.warmup)
                 )
             inputs, labels = _tensors(batches[number], start.manifest, accelerator.device)
+            if settings.r_drop:
+                inputs, labels = doubled(inputs, labels)
 
-            with autocast(accelerator.device, bf16=bf16):
-                logits = model(**inputs).float()  # predict
-            loss = cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)  # loss
-            accelerator.backward(loss)  # gradients
+            for _ in passes(classifier, settings.adversarial):
+                with autocast(accelerator.device, bf16=bf16):
+                    logits = model(**inputs).float()  # predict
+                loss = objective(logits, labels, settings)  # loss
+                accelerator.backward(loss)  # gradients
             accelerator.clip_grad_norm_(model.parameters(), settings.clip)
             stepper.step()  # update
             stepper.zero_grad()
 
+            value = loss.item()
+            if not math.isfinite(value):
+                raise ConfigurationError(
+                    f"the loss is {value} at update {progress.step + 1}: the run has diverged; use "
+                    f"a learning rate below {settings.learning_rate:g}, or dtype fp32"
+                )
             progress = replace(progress, epoch=epoch, done=number + 1, step=progress.step + 1)
             checked = None
             if number + 1 in checks:
@@ -169,13 +185,13 @@ def _fit(
                 # wrapped model would wait for the others at every one.
                 scored = validator(classifier)
                 checked = validation_loss(scored)
-                if progress.best is None or checked < progress.best:
+                if settings.keep == "last" or progress.best is None or checked < progress.best:
                     progress = replace(progress, best=checked)
                     _keep_best(accelerator, out, classifier, scored)
             if accelerator.is_main_process:
                 if report is not None:
                     tokens = int(inputs["attention_mask"].sum())
-                    report(Step(epoch, number + 1, len(batches), tokens, loss.item(), checked))
+                    report(Step(epoch, number + 1, len(batches), tokens, value, checked))
                 if checked is not None or progress.step % _SAVE_EVERY == 0:
                     resume.save(out, progress, classifier, optimizer)
         progress = replace(progress, epoch=epoch + 1, done=0)
@@ -187,21 +203,6 @@ def _schedule(progress: float, warmup: float) -> float:
         # Not from 0: the very first batch should teach something too.
         return max(progress / warmup, 0.01)
     return (1 - progress) / (1 - warmup)
-
-
-def _groups(classifier: nn.Module, settings: Settings) -> list[dict[str, object]]:
-    """Matrices decay; biases and the gains of norms do not."""
-    parameters = [parameter for parameter in classifier.parameters() if parameter.requires_grad]
-    return [
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim >= 2],
-            "weight_decay": settings.weight_decay,
-        },
-        {
-            "params": [parameter for parameter in parameters if parameter.ndim < 2],
-            "weight_decay": 0.0,
-        },
-    ]
 
 
 def _batches(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from bertguard.errors import ConfigurationError
@@ -28,11 +29,19 @@ class Settings:
         encoder_dropout: in the layers of the encoder; None keeps the encoder's own. Without it a
             CPU trains 1.3 times as fast, and one pass over much data has little to overfit to.
         label_smoothing: share of the target spread over all classes.
+        layer_decay: each layer learns at this share of the rate of the one above it.
+        adversarial: length of a shift of the word embeddings along their gradient, under which
+            every batch is learnt a second time; 0 is none. See `objective.passes`.
+        r_drop: weight of the agreement of two predictions under different dropout; 0 is none.
+            See `objective.objective`.
+        channel: tell the encoder which channel a text is from, where it has segments.
         max_windows: windows of one text in an epoch.
         augmentation: composed injections and odd writings.
         dtype: of autocast, `auto` (bf16 where the device has it), `fp32` or `bf16`.
         seed: of everything that is drawn.
         checks: validations per epoch.
+        keep: the `best` weights by validation loss, or the `last`. The loss on left-out sources
+            rises with confidence while their ranking still improves.
     """
 
     name: str = "custom-guard"
@@ -49,11 +58,16 @@ class Settings:
     dropout: float = 0.1
     encoder_dropout: float | None = None
     label_smoothing: float = 0.0
+    layer_decay: float = 1.0
+    adversarial: float = 0.0
+    r_drop: float = 0.0
+    channel: bool = True
     max_windows: int = 2
     augmentation: Augmentation = field(default_factory=Augmentation)
     dtype: str = "auto"
     seed: int = 0
     checks: int = 1
+    keep: str = "best"
 
     def __post_init__(self) -> None:
         positive = {
@@ -65,8 +79,20 @@ class Settings:
             "checks": self.checks,
         }
         for name, value in positive.items():
-            if value <= 0:
-                raise ConfigurationError(f"{name}={value} must be above 0")
+            if not 0 < value < math.inf:
+                raise ConfigurationError(f"{name}={value} must be a number above 0")
+        weights = {
+            "weight_decay": self.weight_decay,
+            "adversarial": self.adversarial,
+            "r_drop": self.r_drop,
+        }
+        for name, value in weights.items():
+            if not 0 <= value < math.inf:
+                raise ConfigurationError(f"{name}={value} must be a number of at least 0")
+        if not 0 < self.layer_decay <= 1:
+            raise ConfigurationError(
+                f"layer_decay={self.layer_decay} must be above 0 and at most 1"
+            )
         shares = {"warmup": self.warmup, "dropout": self.dropout, "smoothing": self.label_smoothing}
         if self.encoder_dropout is not None:
             shares["encoder_dropout"] = self.encoder_dropout
@@ -75,3 +101,5 @@ class Settings:
                 raise ConfigurationError(f"{name}={value} must be at least 0 and below 1")
         if self.dtype not in ("auto", "fp32", "bf16"):
             raise ConfigurationError(f'dtype={self.dtype!r}: use "auto", "fp32" or "bf16"')
+        if self.keep not in ("best", "last"):
+            raise ConfigurationError(f'keep={self.keep!r}: use "best" or "last"')

@@ -98,6 +98,7 @@ def _from_encoder(settings: Settings) -> Start:
         dropout=settings.dropout,
         seed=settings.seed,
     )
+    classifier.reads_channel &= settings.channel
     manifest = _manifest(
         settings,
         base=Path(settings.base).name if Path(settings.base).exists() else settings.base,
