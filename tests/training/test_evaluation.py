@@ -81,6 +81,16 @@ def test_reports_hold_figures_and_no_text(tmp_path: Path) -> None:
     assert all(file.read_text() for file in files)
 
 
+def test_names_that_are_no_utf8_are_written_escaped(tmp_path: Path) -> None:
+    """A lone surrogate in a source or category loses no report at its end."""
+    rows = [Example(BENIGN, 0, "prompt", "caf\udce9"), Example(ATTACK, 1, "prompt", "b")]
+    with Guard(KeywordScorer()) as guard:
+        report = evaluate(guard, rows)
+    for file in write([report], tmp_path, to_page([report], rows)):
+        assert "caf\\udce9" in file.read_text(encoding="utf-8")
+    assert json.loads(to_json([report]))["models"][0]["rows"][1]["name"] == "caf\udce9"
+
+
 def test_slices_are_told_apart_where_the_data_tells() -> None:
     """By length always, by category and language where rows have them."""
     rows = [

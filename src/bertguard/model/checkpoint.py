@@ -207,7 +207,8 @@ def write_manifest(
     written = Manifest(**values).to_json()
     # First beside it, then in its place: an interrupted write leaves the old manifest.
     beside = directory / f".{MANIFEST}.part"
-    beside.write_text(written, encoding="utf-8")
+    # A lone surrogate, as in a source that is no UTF-8, becomes JSON's own escape of it.
+    beside.write_text(written, encoding="utf-8", errors="backslashreplace")
     beside.replace(directory / MANIFEST)
     return Manifest.from_json(written, directory / MANIFEST)
 

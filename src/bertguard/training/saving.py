@@ -134,7 +134,10 @@ def _sources(training: Sequence[Example]) -> dict[str, dict[str, object]]:
 
 
 def model_card(manifest: Manifest) -> str:
-    """The card of a checkpoint, after Mitchell et al. 2019, https://arxiv.org/abs/1810.03993."""
+    """The card of a checkpoint, after Mitchell et al. 2019, https://arxiv.org/abs/1810.03993.
+
+    A lone surrogate, as in a source that is no UTF-8, is escaped: the card can be written.
+    """
     facts = manifest.training
     lines = [
         f"# {manifest.name}",
@@ -204,7 +207,7 @@ def model_card(manifest: Manifest) -> str:
         "your own traffic, set thresholds by it (`guard calibrate`), and retrain (`guard train`).",
         "",
     ]
-    return "\n".join(lines)
+    return "\n".join(lines).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _training_data(facts: Mapping[str, object]) -> list[str]:

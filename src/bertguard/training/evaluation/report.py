@@ -44,12 +44,13 @@ def to_json(reports: Sequence[Report]) -> str:
         document = asdict(report)
         del document["scores"]
         documents.append(document)
-    return json.dumps({"models": documents}, indent=2, ensure_ascii=False) + "\n"
+    return _writable(json.dumps({"models": documents}, indent=2, ensure_ascii=False)) + "\n"
 
 
 def to_markdown(reports: Sequence[Report]) -> str:
     """The tables, each under its title."""
-    return "\n".join(line for table in tables(reports) for line in _markdown(table)) + "\n"
+    lines = [line for table in tables(reports) for line in _markdown(table)]
+    return _writable("\n".join(lines)) + "\n"
 
 
 def write(reports: Sequence[Report], directory: Path, page: str = "") -> Sequence[Path]:
@@ -59,8 +60,13 @@ def write(reports: Sequence[Report], directory: Path, page: str = "") -> Sequenc
     if page:
         texts["report.html"] = page
     for name, text in texts.items():
-        (directory / name).write_text(text, encoding="utf-8")
+        (directory / name).write_text(_writable(text), encoding="utf-8")
     return [directory / name for name in texts]
+
+
+def _writable(text: str) -> str:
+    """The text with its lone surrogates escaped, as JSON does it: no UTF-8 can hold them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _markdown(table: Table) -> Iterator[str]:
