@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from bertguard import Guard
@@ -129,6 +130,31 @@ def test_several_checkpoints_are_measured_side_by_side(
         code, _, err = run("evaluate", *wrong)
         assert code == 2
         assert "data" in err or "--report" in err
+
+
+def test_a_report_is_written_before_anything_is_printed(
+    trained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that has gone loses what is printed, not the report."""
+    echo = typer.echo
+
+    def closed(message: object, **options: bool) -> None:
+        if not options.get("err"):
+            raise BrokenPipeError
+        echo(message, **options)
+
+    monkeypatch.setattr(typer, "echo", closed)
+    run("evaluate", data, "--checkpoint", trained, "--report", tmp_path)
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_a_report_that_cannot_be_written_is_found_out_first(data: Path, tmp_path: Path) -> None:
+    """Before the data is read or a model loaded; the directory is named."""
+    (tmp_path / "file").write_text("")
+    code, _, err = run("evaluate", data, "--report", tmp_path / "file" / "report")
+    assert code == 2
+    assert "scoring" not in err
+    assert "file/report: cannot be written to (Not a directory)" in err
 
 
 def test_checkpoints_of_one_name_are_told_apart_by_where_they_lie(

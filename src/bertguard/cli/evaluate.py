@@ -45,8 +45,9 @@ def command(
     errors: Annotated[
         int,
         typer.Option(
+            min=0,
             help="Also write the worst so many false alarms and misses of each channel to "
-            "errors.jsonl in the report's directory. It holds their texts."
+            "errors.jsonl in the report's directory. It holds their texts.",
         ),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not Markdown.")] = False,
@@ -77,7 +78,8 @@ def command(
         raise ConfigurationError(
             f"--writing {', '.join(sorted(unknown))}: expected one of {', '.join(WRITINGS)}"
         )
-    import json
+    if report is not None:
+        _make_writable(report)
     from collections import Counter
     from dataclasses import asdict, replace
 
@@ -121,16 +123,35 @@ def command(
         replace(one, model_id=f"{place}: {one.model_id}") if known[one.model_id] > 1 else one
         for place, one in zip(checkpoints, found, strict=True)
     ]
-    typer.echo(reports.to_json(found) if as_json else reports.to_markdown(found), nl=False)
+    # Before anything is printed: whoever reads that may have gone.
     if report is not None:
         for file in reports.write(found, report, to_page(found, examples)):
             typer.echo(f"wrote {file}", err=True)
         if errors:
-            file = report / "errors.jsonl"
-            lines = [
-                json.dumps({"model": one.model_id, **error}, ensure_ascii=False) + "\n"
-                for one in found
-                for error in worst_errors(examples, one, most=errors)
-            ]
-            file.write_text("".join(lines), encoding="utf-8")
+            file = reports.write_errors(
+                report / "errors.jsonl",
+                (
+                    {"model": one.model_id, **error}
+                    for one in found
+                    for error in worst_errors(examples, one, most=errors)
+                ),
+            )
             typer.echo(f"wrote {file}, which holds texts", err=True)
+    typer.echo(reports.to_json(found) if as_json else reports.to_markdown(found), nl=False)
+
+
+def _make_writable(directory: Path) -> None:
+    """Make the report's directory: that it cannot be written should not be found out at the end."""
+    import tempfile
+
+    from bertguard.errors import ConfigurationError
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"--report {directory}: cannot be written to ({error.strerror}); name a directory "
+            "that can"
+        ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
@@ -62,6 +62,13 @@ def write(reports: Sequence[Report], directory: Path, page: str = "") -> Sequenc
     for name, text in texts.items():
         (directory / name).write_text(_writable(text), encoding="utf-8")
     return [directory / name for name in texts]
+
+
+def write_errors(file: Path, errors: Iterable[Mapping[str, object]]) -> Path:
+    """One JSON object a line; it holds texts, whatever characters they are of."""
+    lines = (_writable(json.dumps(error, ensure_ascii=False)) + "\n" for error in errors)
+    file.write_text("".join(lines), encoding="utf-8")
+    return file
 
 
 def _writable(text: str) -> str:
