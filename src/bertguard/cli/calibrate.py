@@ -71,7 +71,7 @@ def command(
         shutil.copytree(directory, out)
         directory = out
     calibrated = with_thresholds(manifest, fitted)
-    write_manifest(directory, calibrated)
+    write_manifest(directory, calibrated, written=())
     card = directory / CARD
     if card.is_file() and card.read_text("utf-8") == model_card(manifest):
         # A card that somebody has written on is left as it is.

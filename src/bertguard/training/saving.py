@@ -20,7 +20,7 @@ from bertguard.model.checkpoint import (
     Manifest,
     write_manifest,
 )
-from bertguard.training.calibration import Calibration, calibrate
+from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE, Calibration, calibrate
 from bertguard.training.examples import Example, data_hash
 from bertguard.training.metrics import ranking, ranking_intervals
 from bertguard.training.settings import Settings
@@ -188,8 +188,8 @@ def model_card(manifest: Manifest) -> str:
         lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += [
         "",
-        "flag_at lets through 99% and block_at 99.9% of the benign validation texts, where there "
-        "were enough of them to say so; the shares are 95% intervals.",
+        f"{_rates(manifest)} of the benign validation texts, where there were enough of them to "
+        "say so; the shares are 95% intervals.",
         "",
         "## Metrics",
         "",
@@ -208,6 +208,21 @@ def model_card(manifest: Manifest) -> str:
         "",
     ]
     return "\n".join(lines).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _rates(manifest: Manifest) -> str:
+    """The shares of benign texts that the thresholds were fitted to let through."""
+    said = {}
+    for channel in manifest.thresholds:
+        behind = manifest.calibration.get(channel)
+        behind = behind if isinstance(behind, Mapping) else {}
+        flag, block = behind.get("flag_rate", FLAG_RATE), behind.get("block_rate", BLOCK_RATE)
+        said[channel] = (
+            f"flag_at lets through {100 - 100 * flag:.6g}% and block_at {100 - 100 * block:.6g}%"
+        )
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return ", ".join(f"in channel {channel} {words}" for channel, words in said.items())
 
 
 def _training_data(facts: Mapping[str, object]) -> list[str]:
