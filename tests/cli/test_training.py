@@ -138,10 +138,10 @@ def test_a_report_is_written_before_anything_is_printed(
     """A reader that has gone loses what is printed, not the report."""
     echo = typer.echo
 
-    def closed(message: object, **options: bool) -> None:
-        if not options.get("err"):
+    def closed(message: object, *, err: bool = False, nl: bool = True) -> None:
+        if not err:
             raise BrokenPipeError
-        echo(message, **options)
+        echo(message, err=err, nl=nl)
 
     monkeypatch.setattr(typer, "echo", closed)
     run("evaluate", data, "--checkpoint", trained, "--report", tmp_path)

@@ -32,6 +32,7 @@ def command(
     Texts go through the serving guard. Temperature and weights stay as they are.
     """
     import shutil
+    import sys
 
     from bertguard.errors import ConfigurationError, MissingExtraError
 
@@ -55,7 +56,13 @@ def command(
     examples = read_examples(data)
     with (
         Guard.load(
-            directory, device=device, timeout_seconds=24 * 3600.0, max_windows=1_000_000
+            directory,
+            device=device,
+            # Nobody waits for a single verdict here: no text may time out, be cut or be turned
+            # away.
+            timeout_seconds=24 * 3600.0,
+            max_windows=1_000_000,
+            max_waiting_chars=sys.maxsize,
         ) as guard,
         Bars() as bars,
     ):

@@ -80,6 +80,7 @@ def command(
         )
     if report is not None:
         _make_writable(report)
+    import sys
     from collections import Counter
     from dataclasses import asdict, replace
 
@@ -99,9 +100,11 @@ def command(
                 None if place == "bundled" else place,
                 device=device,
                 backend=backend,
-                # Nobody waits for a single verdict here: no text may time out or be cut.
+                # Nobody waits for a single verdict here: no text may time out, be cut or be
+                # turned away.
                 timeout_seconds=24 * 3600.0,
                 max_windows=1_000_000,
+                max_waiting_chars=sys.maxsize,
             ) as guard:
                 one = evaluate(
                     guard,

@@ -278,7 +278,10 @@ def _scores(scorer: Scorer, texts: Sequence[tuple[str, str]]) -> np.ndarray:
     """The score of each text: its worst window's, windows one at a time as in serving."""
     return np.asarray(
         [
-            max((scorer.score([window])[0] for window in scorer.windows(text, channel)), default=0)
+            # NumPy's: it hands a NaN on, which keeps no bound, where `max` may pass over it.
+            np.max(
+                [scorer.score([window])[0] for window in scorer.windows(text, channel)], initial=0
+            )
             for text, channel in texts
         ]
     )

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bertguard.errors import ConfigurationError, DataError
+from bertguard.errors import ConfigurationError, DataError, ScorerError
 from bertguard.guard import Guard
 from bertguard.model.checkpoint import Manifest
 from bertguard.training.calibration import (
@@ -64,6 +64,7 @@ def fit_thresholds(
     Raises:
         ConfigurationError: the shares cannot be kept by any thresholds of use.
         DataError: no channel has enough.
+        ScorerError: a text could not be scored.
     """
     if not 0 < block_rate <= flag_rate < 0.5:
         raise ConfigurationError(
@@ -71,7 +72,12 @@ def fit_thresholds(
             "< 0.5, since what is blocked is also flagged, and most benign texts are not"
         )
     benign = [row for row in examples if row.label == 0]
-    scores, _ = asyncio.run(score_all(guard, benign, report))
+    scores, unscanned = asyncio.run(score_all(guard, benign, report))
+    if unscanned:
+        raise ScorerError(
+            f"{len(unscanned)} of {len(benign)} benign texts could not be scored, and thresholds "
+            "fitted to the others would say nothing of them; guard scan says why"
+        )
     found = {}
     for channel in ("prompt", "data"):
         own = [

@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
-from bertguard.errors import CheckpointError
+from bertguard.errors import CheckpointError, ScorerError
 from bertguard.model.checkpoint import Manifest
 from bertguard.model.tokenization import WindowTokenizer
 from bertguard.model.torch_scorer import collate
@@ -77,7 +77,11 @@ class Validator:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> list[Scored]:
-        """The texts with their margins, in order."""
+        """The texts with their margins, in order.
+
+        Raises:
+            ScorerError: a margin is not finite.
+        """
         model.eval()
         found: list[tuple[int, float]] = []
         for batch in self._batches:
@@ -90,6 +94,12 @@ class Validator:
         model.train()
         worst: dict[int, float] = {}
         for place, margin in gather_object(found):
+            if not math.isfinite(margin):
+                # It compares false with everything: unnoticed, the text would count as it may.
+                raise ScorerError(
+                    "the model gives a validation text a score that is not a number; the training "
+                    "has diverged: use a lower --learning-rate"
+                )
             worst[place] = max(margin, worst.get(place, -math.inf))
         return [
             Scored(text.channel, text.label, worst[place], text.source)
