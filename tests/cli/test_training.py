@@ -184,7 +184,8 @@ def test_a_bad_row_stops_with_file_and_line(command: str, encoder: Path, tmp_pat
 
 
 def test_export_without_a_checkpoint_names_the_directory(data: Path, tmp_path: Path) -> None:
-    """A directory that holds no checkpoint is an error, not a new file."""
-    code, _, err = run("export", tmp_path, data)
-    assert code == 2
-    assert "guard.json" in err
+    """A directory that holds no checkpoint is an error, not a new file, and so is the package's."""
+    for checkpoint, words in ((tmp_path, "guard.json"), ("bundled", "copy it first")):
+        code, _, err = run("export", checkpoint, data)
+        assert code == 2
+        assert words in err

@@ -45,11 +45,9 @@ def command(
     from bertguard.cli.progress import Bars
     from bertguard.guard import Guard
     from bertguard.model.checkpoint import CARD, read_manifest, write_manifest
-    from bertguard.model.loading import find_checkpoint
+    from bertguard.model.loading import find_checkpoint, own_checkpoint
 
-    if checkpoint == "bundled" and out is None:
-        raise ConfigurationError("the bundled checkpoint is not changed in place; name --out DIR")
-    directory = find_checkpoint(None if checkpoint == "bundled" else checkpoint)
+    directory = own_checkpoint(checkpoint) if out is None else find_checkpoint(checkpoint)
     if out is not None and out.exists():
         raise ConfigurationError(f"{out}: is there already; name a new directory")
     manifest = read_manifest(directory)

@@ -86,18 +86,19 @@ def command(
 
     from bertguard.cli.progress import Bars
     from bertguard.guard import Guard
+    from bertguard.model.loading import BUNDLED_NAME
 
-    named = [place for place in places if place == "bundled" or Path(place).is_dir()]
+    named = [place for place in places if place == BUNDLED_NAME or Path(place).is_dir()]
     data = [place for place in places if place not in named]
     if not data:
         raise ConfigurationError(f"only checkpoints ({', '.join(named)}) and no data to judge by")
     examples = read_examples(data, where=Where.parse(where) if where else None)
     found = []
-    checkpoints = [*named, *(checkpoint or ())] or ["bundled"]
+    checkpoints = [*named, *(checkpoint or ())] or [BUNDLED_NAME]
     with Bars() as bars:
         for place in checkpoints:
             with Guard.load(
-                None if place == "bundled" else place,
+                place,
                 device=device,
                 backend=backend,
                 # Nobody waits for a single verdict here: no text may time out, be cut or be

@@ -16,7 +16,7 @@ _BACKENDS = {"onnx": ("onnxruntime",), "torch": ("torch", "transformers")}
 def command(
     *,
     checkpoint: Annotated[
-        str | None, typer.Option(help="A checkpoint directory; the bundled one by default.")
+        str | None, typer.Option(help="A checkpoint directory, or bundled (the default).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
