@@ -143,6 +143,14 @@ def test_names_that_are_no_utf8_are_written_escaped(tmp_path: Path) -> None:
     assert json.loads(to_json([report]))["models"][0]["rows"][1]["name"] == "caf\udce9"
 
 
+def test_a_bar_or_line_end_in_a_name_breaks_no_table() -> None:
+    """A row of Markdown has as many cells as its table has heads."""
+    with Guard(KeywordScorer()) as guard:
+        report = evaluate(guard, [Example(BENIGN, 0, "prompt", "a|b\nc")])
+    (line,) = (line for line in to_markdown([report]).splitlines() if "a\\|b c" in line)
+    assert line.startswith("| prompt | a\\|b c | 1 |")
+
+
 def test_slices_are_told_apart_where_the_data_tells() -> None:
     """By length always, by category and language where rows have them."""
     rows = [

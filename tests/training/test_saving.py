@@ -28,6 +28,13 @@ def test_validation_scores_stay_until_the_run_is_complete(tmp_path: Path) -> Non
         take(tmp_path)
 
 
+def test_a_bar_in_a_source_breaks_no_card(checkpoint: Path) -> None:
+    """Its row keeps its four cells."""
+    facts = {"sources": {"a|b": {"injection": 1, "benign": 2, "licence": "MIT | BSD"}}}
+    card = model_card(replace(read_manifest(checkpoint), training=facts))
+    assert "\n| a\\|b | 1 | 2 | MIT \\| BSD |\n" in card
+
+
 def test_sources_that_are_no_utf8_can_be_written(checkpoint: Path, tmp_path: Path) -> None:
     """The manifest keeps them as they are, the card shows them escaped."""
     facts = {"sources": {SURROGATE: {"injection": 1, "benign": 2}}}

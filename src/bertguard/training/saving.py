@@ -22,6 +22,7 @@ from bertguard.model.checkpoint import (
 )
 from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE, Calibration, calibrate
 from bertguard.training.examples import Example, data_hash
+from bertguard.training.markdown import table_line
 from bertguard.training.metrics import ranking, ranking_intervals
 from bertguard.training.settings import Settings
 from bertguard.training.start import Start
@@ -185,7 +186,7 @@ def model_card(manifest: Manifest) -> str:
             f"{manifest.temperature[channel]:.3f}",
             behind.get("benign_texts", "?"),
         )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines.append(table_line(cells))
     lines += [
         "",
         f"{_rates(manifest)} of the benign validation texts, where there were enough of them to "
@@ -275,8 +276,8 @@ def _sources_table(sources: object) -> list[str]:
         return []
     lines = ["| source | injection | benign | licence |", "|---|---|---|---|"]
     for source, facts in sources.items():
-        licence = facts.get("licence", "")
-        lines.append(f"| {source} | {facts['injection']} | {facts['benign']} | {licence} |")
+        counts = facts["injection"], facts["benign"]
+        lines.append(table_line((source, *counts, facts.get("licence", ""))))
     return lines
 
 
@@ -297,7 +298,7 @@ def _metrics_table(metrics: object) -> list[str]:
                 else f"{facts[name]} {_interval(intervals.get(name))}".strip()
                 for name in ("injections", "benign", "roc_auc", "recall_at_1%", "recall_at_0.1%")
             ]
-            lines.append(f"| {channel} | {' | '.join(cells)} |")
+            lines.append(table_line((channel, *cells)))
     return lines
 
 

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from bertguard.training.evaluation import Report, Row
+from bertguard.training.markdown import table_line
 from bertguard.training.metrics import Interval
 
 
@@ -79,10 +80,10 @@ def _writable(text: str) -> str:
 def _markdown(table: Table) -> Iterator[str]:
     yield f"### {table.title}"
     yield ""
-    yield f"| {' | '.join(table.heads)} |"
+    yield table_line(table.heads)
     yield "|" + "---|" * len(table.heads)
     for row in table.rows:
-        yield f"| {' | '.join(row)} |"
+        yield table_line(row)
     yield ""
 
 
