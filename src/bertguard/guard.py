@@ -95,7 +95,8 @@ class Guard:
         """Load a checkpoint and put a guard around it.
 
         Args:
-            checkpoint: a directory or a Hugging Face hub id; None is the bundled checkpoint.
+            checkpoint: a directory or a Hugging Face hub id; None or `bundled` is the checkpoint
+                of the package.
             device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
             policy: see `Policy`.
             backend: `onnx` or `torch`; None takes onnx on the CPU where the checkpoint has the

@@ -45,6 +45,26 @@ def column(rows: Sequence[dict[str, float]], name: str) -> list[float]:
     return [row[name] for row in rows]
 
 
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--rounds", "0"),
+        ("--seconds", "0"),
+        ("--seconds", "nan"),
+        ("--seconds", "inf"),
+        ("--longest", "999"),
+        ("--requests", "0"),
+        ("--steps", "-1"),
+    ],
+)
+def test_what_measures_nothing_is_refused(option: str, value: str) -> None:
+    """Before anything is loaded; the option and a value that works are named."""
+    code, output = run("growth", option, value)
+    assert code == 2
+    assert f"guard: error: {option[2:]}=" in output
+    assert "use " in output
+
+
 # -- the parts -------------------------------------------------------------------------------------
 
 

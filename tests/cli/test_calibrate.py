@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,13 @@ from typer.testing import CliRunner
 
 from bertguard import Guard
 from bertguard.cli import app
-from bertguard.model.checkpoint import CARD, read_manifest
+from bertguard.errors import CheckpointError
+from bertguard.model.checkpoint import CARD, WEIGHTS, read_manifest
+from bertguard.scoring import Window
+from bertguard.training.examples import Example
 from bertguard.training.saving import model_card
+from bertguard.training.thresholds import fit_thresholds
+from support import BENIGN, KeywordScorer
 from tiny import WORDS
 
 
@@ -73,6 +79,44 @@ def test_the_model_card_says_the_thresholds_unless_somebody_wrote_on_it(
     assert card.read_text("utf-8") == "# Mine"
 
 
+def test_the_model_card_says_the_rates_that_were_asked_for(
+    checkpoint: Path, traffic: Path, tmp_path: Path
+) -> None:
+    """Not those of training; the channel that was left alone keeps its own."""
+    own = Path(shutil.copytree(checkpoint, tmp_path / "own"))
+    assert "flag_at lets through 99% and block_at 99.9% of" in model_card(read_manifest(own))
+    options = ("--flag-rate", "0.05", "--block-rate", "0.025", "--device", "cpu")
+    assert run("calibrate", own, traffic, *options)[0] == 0
+    card = model_card(read_manifest(own))
+    assert "in channel prompt flag_at lets through 95% and block_at 97.5%, in channel data" in card
+
+
+def test_thresholds_of_easy_traffic_stay_at_one_half() -> None:
+    """As in training: a text that is more likely benign than not raises no flag."""
+
+    class Calm(KeywordScorer):
+        def score(self, windows: Sequence[Window]) -> Sequence[float]:
+            return [0.3 if window.end > 60 else 0.1 for window in windows]
+
+    rows = [Example(f"{BENIGN} {n}", 0) for n in range(199)] + [Example(BENIGN * 9, 0)]
+    with Guard(Calm()) as guard:
+        fitted = fit_thresholds(guard, rows)
+    assert (fitted["prompt"].flag_at, fitted["prompt"].block_at) == (0.5, 0.65)
+
+
+def test_weights_that_were_damaged_before_are_not_vouched_for(
+    checkpoint: Path, traffic: Path, tmp_path: Path
+) -> None:
+    """The hashes of files that calibrate did not write stay, so that the damage is still found."""
+    own = Path(shutil.copytree(checkpoint, tmp_path / "own"))
+    content = bytearray((own / WEIGHTS).read_bytes())
+    content[-1] ^= 0xFF
+    (own / WEIGHTS).write_bytes(content)
+    assert run("calibrate", own, traffic, "--device", "cpu")[0] == 0
+    with pytest.raises(CheckpointError, match="does not match"):
+        Guard.load(own, backend="torch", device="cpu")
+
+
 def test_too_little_and_impossible_are_errors(
     checkpoint: Path, traffic: Path, tmp_path: Path
 ) -> None:
@@ -83,6 +127,8 @@ def test_too_little_and_impossible_are_errors(
     for arguments, words in (
         ((checkpoint, few, "--out", out), "20 benign texts"),
         ((checkpoint, traffic, "--out", out, "--block-rate", "0.5"), "block_rate=0.5"),
+        ((checkpoint, traffic, "--out", out, "--flag-rate", "0.7"), "flag_rate=0.7"),
+        ((checkpoint, traffic, "--out", out, "--flag-rate", "nan"), "flag_rate=nan"),
         (("bundled", traffic), "--out"),
         ((checkpoint, traffic, "--out", tmp_path), "is there already"),
     ):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from bertguard import __version__
@@ -20,6 +22,26 @@ def test_it_names_checkpoint_backends_and_devices(checkpoint: Path) -> None:
     assert facts["checkpoint"]["thresholds"]["data"] == {"flag_at": 0.4, "block_at": 0.8}
     assert facts["backends"]["onnx"]["onnxruntime"]
     assert facts["devices"][0]["device"] == "cpu"
+
+
+def test_it_names_what_every_extra_misses(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All extras of the package, from its metadata, each with the distributions not here."""
+    there = metadata.version
+
+    def version(name: str) -> str:
+        if name in ("httpx2", "pyarrow"):
+            raise metadata.PackageNotFoundError(name)
+        return there(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    done = CliRunner().invoke(app, ["info", "--checkpoint", str(checkpoint), "--json"])
+    extras = json.loads(done.stdout)["extras"]
+    assert set(extras) == {"bench", "httpx2", "test", "torch", "train"}
+    assert extras["httpx2"] == "not installed: httpx2"
+    assert extras["train"] == "not installed: pyarrow"
+    assert extras["torch"] == "installed"
 
 
 def test_without_a_checkpoint_the_machine_is_described_all_the_same(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from bertguard import Guard
@@ -163,6 +164,31 @@ def test_several_checkpoints_are_measured_side_by_side(
         assert "data" in err or "--report" in err
 
 
+def test_a_report_is_written_before_anything_is_printed(
+    trained: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that has gone loses what is printed, not the report."""
+    echo = typer.echo
+
+    def closed(message: object, *, err: bool = False, nl: bool = True) -> None:
+        if not err:
+            raise BrokenPipeError
+        echo(message, err=err, nl=nl)
+
+    monkeypatch.setattr(typer, "echo", closed)
+    run("evaluate", data, "--checkpoint", trained, "--report", tmp_path)
+    assert (tmp_path / "report.html").is_file()
+
+
+def test_a_report_that_cannot_be_written_is_found_out_first(data: Path, tmp_path: Path) -> None:
+    """Before the data is read or a model loaded; the directory is named."""
+    (tmp_path / "file").write_text("")
+    code, _, err = run("evaluate", data, "--report", tmp_path / "file" / "report")
+    assert code == 2
+    assert "scoring" not in err
+    assert "file/report: cannot be written to (Not a directory)" in err
+
+
 def test_checkpoints_of_one_name_are_told_apart_by_where_they_lie(
     trained: Path, data: Path, tmp_path: Path
 ) -> None:
@@ -190,7 +216,8 @@ def test_a_bad_row_stops_with_file_and_line(command: str, encoder: Path, tmp_pat
 
 
 def test_export_without_a_checkpoint_names_the_directory(data: Path, tmp_path: Path) -> None:
-    """A directory that holds no checkpoint is an error, not a new file."""
-    code, _, err = run("export", tmp_path, data)
-    assert code == 2
-    assert "guard.json" in err
+    """A directory that holds no checkpoint is an error, not a new file, and so is the package's."""
+    for checkpoint, words in ((tmp_path, "guard.json"), ("bundled", "copy it first")):
+        code, _, err = run("export", checkpoint, data)
+        assert code == 2
+        assert words in err

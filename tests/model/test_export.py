@@ -12,6 +12,7 @@ from bertguard.errors import CheckpointError, DataError
 from bertguard.model import export as exporting
 from bertguard.model.checkpoint import ONNX_FP32, ONNX_INT8, read_manifest
 from bertguard.model.export import Parity, export
+from bertguard.model.loading import load_scorer
 from tiny import WORDS, tiny_checkpoint
 
 TEXTS = [(" ".join(WORDS[n : n + 9]), ("prompt", "data")[n % 2]) for n in range(20)]
@@ -62,6 +63,35 @@ def test_no_more_is_left_in_fp32_than_it_takes(
     # What stays in fp32 takes four bytes for one.
     size = read_manifest(directory).files[ONNX_INT8]["bytes"]
     assert size > read_manifest(checkpoint).files[ONNX_INT8]["bytes"]  # type: ignore[operator]
+
+
+def test_an_interrupted_export_leaves_the_old_model_whole(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The checkpoint that was there before still loads, and nothing half written lies beside it."""
+    directory = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    before = sorted(file.name for file in directory.iterdir())
+
+    def full(source: Path, target: Path) -> None:
+        target.write_bytes(source.read_bytes()[:100])
+        raise OSError(28, "No space left on device", str(target))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(OSError, match="No space"):
+        export(directory, TEXTS)
+    assert load_scorer(directory, device="cpu").model_id == "tiny/onnx-int8"
+    assert sorted(file.name for file in directory.iterdir()) == before
+
+
+@pytest.mark.parametrize("damage", ["truncated", "missing"])
+def test_a_damaged_int8_model_is_replaced(checkpoint: Path, tmp_path: Path, damage: str) -> None:
+    """Export is the way out of a checkpoint whose int8 file is not what the manifest says."""
+    directory = Path(shutil.copytree(checkpoint, tmp_path / "copy"))
+    (directory / ONNX_INT8).unlink()
+    if damage == "truncated":
+        (directory / ONNX_INT8).write_bytes(b"half")
+    export(directory, TEXTS)
+    assert load_scorer(directory, device="cpu").model_id == "tiny/onnx-int8"
 
 
 @pytest.mark.parametrize(

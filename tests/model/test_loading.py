@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bertguard.errors import ConfigurationError, DeviceError
-from bertguard.model.checkpoint import ONNX_INT8
-from bertguard.model.loading import load_scorer
+from bertguard.errors import CheckpointError, ConfigurationError, DeviceError
+from bertguard.model.checkpoint import BUNDLED, ONNX_INT8
+from bertguard.model.loading import find_checkpoint, load_scorer, own_checkpoint
 from bertguard.model.onnx_scorer import open_session
 
 
@@ -46,6 +47,25 @@ def test_what_is_not_there_is_an_error(
     """A device is never replaced quietly by another one."""
     with pytest.raises(error, match=words):
         load_scorer(checkpoint, **options)
+
+
+def test_bundled_is_a_word_for_the_checkpoint_of_the_package() -> None:
+    """Wherever a checkpoint is named; but what is written into is a directory of one's own."""
+    assert find_checkpoint("bundled") == find_checkpoint() == BUNDLED
+    assert find_checkpoint("./bundled") == Path("bundled")
+    with pytest.raises(ConfigurationError, match="copy it first"):
+        own_checkpoint("bundled")
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["./runs/mine", "../mine", "/runs/mine", "~/mine", "runs/a/b", "runs\\mine", "mine", "r\\a/b"],
+)
+def test_a_mistyped_path_is_no_hub_id(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing asks the network for a directory that is not there."""
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(CheckpointError, match="no such directory"):
+        load_scorer(path)
 
 
 def test_both_backends_agree(checkpoint: Path) -> None:

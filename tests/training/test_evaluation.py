@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
-from bertguard import Guard
+import pytest
+
+from bertguard import Guard, Policy
+from bertguard.errors import ScorerError
+from bertguard.scoring import Window
 from bertguard.training.evaluation import evaluate, worst_errors
 from bertguard.training.evaluation.page import to_page
 from bertguard.training.evaluation.report import to_json, to_markdown, write
@@ -17,6 +24,7 @@ from bertguard.training.metrics import (
     ranking_intervals,
     share_interval,
 )
+from bertguard.training.thresholds import fit_thresholds
 from support import ATTACK, BENIGN, KeywordScorer
 
 ROWS = [
@@ -46,6 +54,50 @@ def test_every_row_counts_for_its_source_and_channel() -> None:
     assert report.unscanned == 0
     assert report.channels["prompt"].ranking["roc_auc"] == 0.75
     assert report.channels["data"].ranking["roc_auc"] is None
+
+
+class Broken(KeywordScorer):
+    """Gives no number for what holds the word "odd"; its other windows are scored."""
+
+    def windows(self, text: str, channel: str) -> Iterator[Window]:
+        for window in super().windows(text, channel):
+            odd = "odd" in text[window.start : window.end]
+            yield replace(window, ids=(2,)) if odd else window
+
+    def score(self, windows: Sequence[Window]) -> Sequence[float]:
+        scores = super().score(windows)
+        return [
+            math.nan if window.ids[0] == 2 else score
+            for window, score in zip(windows, scores, strict=True)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "score", "not_flagged", "not_blocked"),
+    [("block", 1.0, 0.5, 0.5), ("flag", 0.5, 0.5, 1.0), ("allow", 0.0, 1.0, 1.0)],
+)
+def test_what_could_not_be_scored_counts_as_the_policy_treats_it(
+    policy: Literal["block", "flag", "allow"], score: float, not_flagged: float, not_blocked: float
+) -> None:
+    """NaN is never taken for benign: it is unscanned, and that is blocked by default."""
+    rows = [Example(BENIGN, 0, "prompt", "talk"), Example("an odd one", 0, "prompt", "talk")]
+    # One window a batch: others in it would share its fate.
+    with Guard(Broken(), policy=Policy(on_unscanned=policy), max_batch_tokens=1) as guard:
+        report = evaluate(guard, rows)
+    (row,) = report.rows
+    assert (report.unscanned, report.scores) == (1, [0.01, score])
+    assert (row.not_flagged, row.not_blocked) == (not_flagged, not_blocked)
+    assert [alarms.benign for alarms in report.view_alarms] == [1]
+
+
+def test_no_thresholds_are_fitted_where_texts_could_not_be_scored() -> None:
+    """Counted as anything they would move the thresholds."""
+    rows = [Example(f"{BENIGN} {n}", 0) for n in range(100)] + [Example("an odd one", 0)]
+    with (
+        Guard(Broken(), max_batch_tokens=1) as guard,
+        pytest.raises(ScorerError, match="1 of 101 benign texts"),
+    ):
+        fit_thresholds(guard, rows)
 
 
 def test_a_threshold_can_be_given() -> None:
@@ -79,6 +131,24 @@ def test_reports_hold_figures_and_no_text(tmp_path: Path) -> None:
     files = write([report], tmp_path / "out", page)
     assert [file.name for file in files] == ["report.json", "report.md", "report.html"]
     assert all(file.read_text() for file in files)
+
+
+def test_names_that_are_no_utf8_are_written_escaped(tmp_path: Path) -> None:
+    """A lone surrogate in a source or category loses no report at its end."""
+    rows = [Example(BENIGN, 0, "prompt", "caf\udce9"), Example(ATTACK, 1, "prompt", "b")]
+    with Guard(KeywordScorer()) as guard:
+        report = evaluate(guard, rows)
+    for file in write([report], tmp_path, to_page([report], rows)):
+        assert "caf\\udce9" in file.read_text(encoding="utf-8")
+    assert json.loads(to_json([report]))["models"][0]["rows"][1]["name"] == "caf\udce9"
+
+
+def test_a_bar_or_line_end_in_a_name_breaks_no_table() -> None:
+    """A row of Markdown has as many cells as its table has heads."""
+    with Guard(KeywordScorer()) as guard:
+        report = evaluate(guard, [Example(BENIGN, 0, "prompt", "a|b\nc")])
+    (line,) = (line for line in to_markdown([report]).splitlines() if "a\\|b c" in line)
+    assert line.startswith("| prompt | a\\|b c | 1 |")
 
 
 def test_slices_are_told_apart_where_the_data_tells() -> None:

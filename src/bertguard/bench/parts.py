@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,18 @@ class Options:
     requests: int = 3_000
     steps: int = 8
     peers: bool = False
+
+    def __post_init__(self) -> None:
+        least = {"rounds": 1, "longest": 1_000, "requests": 1, "steps": 1}
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise ConfigurationError(
+                    f"{name}={getattr(self, name)} is too few; use {lowest} or more"
+                )
+        if not 0 < self.seconds < math.inf:
+            raise ConfigurationError(
+                f"seconds={self.seconds} measures nothing; use a number above 0"
+            )
 
 
 def measure(parts: Sequence[str], options: Options) -> dict[str, Result]:

@@ -28,7 +28,7 @@ def command(
     except ImportError as error:
         raise MissingExtraError("guard average", "train") from error
 
-    directories = [find_checkpoint(None if name == "bundled" else name) for name in checkpoints]
+    directories = [find_checkpoint(name) for name in checkpoints]
     average(directories, out)
     typer.echo(
         f"wrote {out}: the mean of {len(directories)} checkpoints, with the thresholds of the "

@@ -17,7 +17,7 @@ def command(
     parts: Annotated[list[str] | None, typer.Argument(help=f"Some of: {_PARTS}")] = None,
     *,
     checkpoint: Annotated[
-        str | None, typer.Option(help="A checkpoint directory; the bundled one by default.")
+        str | None, typer.Option(help="A checkpoint directory, or bundled (the default).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
     rounds: Annotated[int, typer.Option(help="Repetitions; medians are shown.")] = 30,

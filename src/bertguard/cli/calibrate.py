@@ -32,6 +32,7 @@ def command(
     Texts go through the serving guard. Temperature and weights stay as they are.
     """
     import shutil
+    import sys
 
     from bertguard.errors import ConfigurationError, MissingExtraError
 
@@ -44,18 +45,22 @@ def command(
     from bertguard.cli.progress import Bars
     from bertguard.guard import Guard
     from bertguard.model.checkpoint import CARD, read_manifest, write_manifest
-    from bertguard.model.loading import find_checkpoint
+    from bertguard.model.loading import find_checkpoint, own_checkpoint
 
-    if checkpoint == "bundled" and out is None:
-        raise ConfigurationError("the bundled checkpoint is not changed in place; name --out DIR")
-    directory = find_checkpoint(None if checkpoint == "bundled" else checkpoint)
+    directory = own_checkpoint(checkpoint) if out is None else find_checkpoint(checkpoint)
     if out is not None and out.exists():
         raise ConfigurationError(f"{out}: is there already; name a new directory")
     manifest = read_manifest(directory)
     examples = read_examples(data)
     with (
         Guard.load(
-            directory, device=device, timeout_seconds=24 * 3600.0, max_windows=1_000_000
+            directory,
+            device=device,
+            # Nobody waits for a single verdict here: no text may time out, be cut or be turned
+            # away.
+            timeout_seconds=24 * 3600.0,
+            max_windows=1_000_000,
+            max_waiting_chars=sys.maxsize,
         ) as guard,
         Bars() as bars,
     ):
@@ -71,7 +76,7 @@ def command(
         shutil.copytree(directory, out)
         directory = out
     calibrated = with_thresholds(manifest, fitted)
-    write_manifest(directory, calibrated)
+    write_manifest(directory, calibrated, written=())
     card = directory / CARD
     if card.is_file() and card.read_text("utf-8") == model_card(manifest):
         # A card that somebody has written on is left as it is.

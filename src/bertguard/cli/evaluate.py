@@ -45,8 +45,9 @@ def command(
     errors: Annotated[
         int,
         typer.Option(
+            min=0,
             help="Also write the worst so many false alarms and misses of each channel to "
-            "errors.jsonl in the report's directory. It holds their texts."
+            "errors.jsonl in the report's directory. It holds their texts.",
         ),
     ] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, not Markdown.")] = False,
@@ -77,29 +78,34 @@ def command(
         raise ConfigurationError(
             f"--writing {', '.join(sorted(unknown))}: expected one of {', '.join(WRITINGS)}"
         )
-    import json
+    if report is not None:
+        _make_writable(report)
+    import sys
     from collections import Counter
     from dataclasses import asdict, replace
 
     from bertguard.cli.progress import Bars
     from bertguard.guard import Guard
+    from bertguard.model.loading import BUNDLED_NAME
 
-    named = [place for place in places if place == "bundled" or Path(place).is_dir()]
+    named = [place for place in places if place == BUNDLED_NAME or Path(place).is_dir()]
     data = [place for place in places if place not in named]
     if not data:
         raise ConfigurationError(f"only checkpoints ({', '.join(named)}) and no data to judge by")
     examples = read_examples(data, where=Where.parse(where) if where else None)
     found = []
-    checkpoints = [*named, *(checkpoint or ())] or ["bundled"]
+    checkpoints = [*named, *(checkpoint or ())] or [BUNDLED_NAME]
     with Bars() as bars:
         for place in checkpoints:
             with Guard.load(
-                None if place == "bundled" else place,
+                place,
                 device=device,
                 backend=backend,
-                # Nobody waits for a single verdict here: no text may time out or be cut.
+                # Nobody waits for a single verdict here: no text may time out, be cut or be
+                # turned away.
                 timeout_seconds=24 * 3600.0,
                 max_windows=1_000_000,
+                max_waiting_chars=sys.maxsize,
             ) as guard:
                 one = evaluate(
                     guard,
@@ -121,16 +127,35 @@ def command(
         replace(one, model_id=f"{place}: {one.model_id}") if known[one.model_id] > 1 else one
         for place, one in zip(checkpoints, found, strict=True)
     ]
-    typer.echo(reports.to_json(found) if as_json else reports.to_markdown(found), nl=False)
+    # Before anything is printed: whoever reads that may have gone.
     if report is not None:
         for file in reports.write(found, report, to_page(found, examples)):
             typer.echo(f"wrote {file}", err=True)
         if errors:
-            file = report / "errors.jsonl"
-            lines = [
-                json.dumps({"model": one.model_id, **error}, ensure_ascii=False) + "\n"
-                for one in found
-                for error in worst_errors(examples, one, most=errors)
-            ]
-            file.write_text("".join(lines), encoding="utf-8")
+            file = reports.write_errors(
+                report / "errors.jsonl",
+                (
+                    {"model": one.model_id, **error}
+                    for one in found
+                    for error in worst_errors(examples, one, most=errors)
+                ),
+            )
             typer.echo(f"wrote {file}, which holds texts", err=True)
+    typer.echo(reports.to_json(found) if as_json else reports.to_markdown(found), nl=False)
+
+
+def _make_writable(directory: Path) -> None:
+    """Make the report's directory: that it cannot be written should not be found out at the end."""
+    import tempfile
+
+    from bertguard.errors import ConfigurationError
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"--report {directory}: cannot be written to ({error.strerror}); name a directory "
+            "that can"
+        ) from error

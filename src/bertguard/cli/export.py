@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 
 def command(
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint directory.")],
+    checkpoint: Annotated[str, typer.Argument(help="The checkpoint directory.")],
     data: Annotated[
         list[str], typer.Argument(help="Labelled files or hf:<dataset> with real texts.")
     ],
     *,
-    texts: Annotated[int, typer.Option(help="How many texts to measure on.")] = 500,
+    texts: Annotated[int, typer.Option(min=1, help="How many texts to measure on.")] = 500,
     keep_fp32: Annotated[
         bool, typer.Option("--keep-fp32", help="Also leave model.fp32.onnx there.")
     ] = False,
@@ -35,12 +34,14 @@ def command(
         from bertguard.training.examples import read_examples
     except ImportError as error:
         raise MissingExtraError("guard export", "train") from error
+    from bertguard.model.loading import own_checkpoint
 
+    directory = own_checkpoint(checkpoint)
     examples = read_examples(data)
     # What the smoothing is fitted to is not what it is measured on, where there is enough.
     drawn = random.Random(seed).sample(examples, min(texts + 128, len(examples)))  # noqa: S311  # a sample
     pairs = [(row.text, row.channel) for row in drawn]
-    parity = export(checkpoint, pairs[:texts], calibration=pairs[texts:], keep_fp32=keep_fp32)
+    parity = export(directory, pairs[:texts], calibration=pairs[texts:], keep_fp32=keep_fp32)
     for line in parity.lines():
         typer.echo(line)
-    typer.echo(f"wrote {checkpoint / 'model.int8.onnx'}")
+    typer.echo(f"wrote {directory / 'model.int8.onnx'}")

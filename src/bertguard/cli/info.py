@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated
 
@@ -11,12 +12,14 @@ import typer
 
 # Distributions whose presence decides which backend can run.
 _BACKENDS = {"onnx": ("onnxruntime",), "torch": ("torch", "transformers")}
+# A line such as `torch>=2.4; extra == 'train'`, as the package's metadata has it.
+_EXTRA = re.compile(r"""(?P<name>[\w.-]+).*;.*extra == ['"](?P<extra>[\w-]+)['"]""")
 
 
 def command(
     *,
     checkpoint: Annotated[
-        str | None, typer.Option(help="A checkpoint directory; the bundled one by default.")
+        str | None, typer.Option(help="A checkpoint directory, or bundled (the default).")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
@@ -36,6 +39,7 @@ def command(
         facts["checkpoint"] = {"error": str(error)}
     facts["backends"] = {name: _versions(names) for name, names in _BACKENDS.items()}
     facts["devices"] = _devices()
+    facts["extras"] = _extras()
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
     else:
@@ -73,6 +77,25 @@ def _versions(names: tuple[str, ...]) -> dict[str, str | None]:
         except PackageNotFoundError:
             versions[name] = None
     return versions
+
+
+def _extras() -> dict[str, str]:
+    """Each extra of the package, and which of its distributions are not here."""
+    from importlib.metadata import PackageNotFoundError, requires
+
+    try:
+        wanted = [found for line in requires("bertguard") or () if (found := _EXTRA.match(line))]
+    except PackageNotFoundError:  # run from a checkout that nobody installed
+        return {}
+    extras: dict[str, list[str]] = {}
+    for found in wanted:
+        extras.setdefault(found["extra"], []).append(found["name"])
+    return {
+        extra: f"not installed: {', '.join(missing)}"
+        if (missing := [name for name, version in _versions(tuple(names)).items() if not version])
+        else "installed"
+        for extra, names in sorted(extras.items())
+    }
 
 
 def _devices() -> list[dict[str, str]]:

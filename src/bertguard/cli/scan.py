@@ -45,7 +45,7 @@ def command(
         bool, typer.Option("--json", help="One JSON object per input instead of a table.")
     ] = False,
     checkpoint: Annotated[
-        str | None, typer.Option(help="A checkpoint directory; the bundled one by default.")
+        str | None, typer.Option(help="A checkpoint directory, or bundled (the default).")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
 ) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
@@ -33,6 +33,9 @@ ONNX_FP32 = "model.fp32.onnx"
 CARD = "README.md"
 
 BUNDLED = Path(__file__).parent / "bundled"
+
+# What the manifest holds size and hash of.
+_LISTED = (CONFIG, TOKENIZER, WEIGHTS, ONNX_INT8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,12 @@ class Manifest:
         return manifest
 
 
-def read_manifest(directory: Path) -> Manifest:
+def read_manifest(directory: Path, *, unchecked: Collection[str] = ()) -> Manifest:
     """The manifest of a checkpoint directory, its files checked by size.
+
+    Args:
+        directory: the checkpoint.
+        unchecked: files that may be missing or damaged, since the caller replaces them.
 
     Raises:
         CheckpointError: the directory, the manifest or a file is missing, or a size is off.
@@ -147,6 +154,8 @@ def read_manifest(directory: Path) -> Manifest:
         ) from error
     manifest = Manifest.from_json(text, file)
     for name, facts in manifest.files.items():
+        if name in unchecked:
+            continue
         try:
             size = (directory / name).stat().st_size
         except OSError as error:
@@ -178,22 +187,28 @@ def verified(directory: Path, name: str, manifest: Manifest) -> Path:
     return directory / name
 
 
-def write_manifest(directory: Path, manifest: Manifest) -> Manifest:
-    """Write `guard.json` with size and SHA-256 of the files that are there now.
+def write_manifest(
+    directory: Path, manifest: Manifest, *, written: Collection[str] = _LISTED
+) -> Manifest:
+    """Write `guard.json` with size and SHA-256 of the files that were `written`, as they are now.
+
+    What the manifest says of other files stays: hashed again, a damaged file would pass for whole.
 
     Returns the manifest as it will be read again (JSON knows lists, no tuples).
     """
-    files = {
+    files = {name: facts for name, facts in manifest.files.items() if name not in written}
+    files |= {
         name: {"bytes": (directory / name).stat().st_size, "sha256": sha256(directory / name)}
-        for name in (CONFIG, TOKENIZER, WEIGHTS, ONNX_INT8)
-        if (directory / name).is_file()
+        for name in _LISTED
+        if name in written and (directory / name).is_file()
     }
     values = asdict(manifest)
     values["files"] = files
     written = Manifest(**values).to_json()
     # First beside it, then in its place: an interrupted write leaves the old manifest.
     beside = directory / f".{MANIFEST}.part"
-    beside.write_text(written, encoding="utf-8")
+    # A lone surrogate, as in a source that is no UTF-8, becomes JSON's own escape of it.
+    beside.write_text(written, encoding="utf-8", errors="backslashreplace")
     beside.replace(directory / MANIFEST)
     return Manifest.from_json(written, directory / MANIFEST)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Sequence
@@ -107,7 +108,8 @@ def export(
     """
     if not texts:
         raise DataError("guard export needs texts to measure on; found none")
-    manifest = read_manifest(directory)
+    # The int8 file that lies there is about to be replaced, whatever became of it.
+    manifest = read_manifest(directory, unchecked=(ONNX_INT8,))
     with tempfile.TemporaryDirectory(prefix="bertguard-export-") as scratch:
         fp32 = Path(scratch) / ONNX_FP32
         to_onnx(directory, manifest, fp32)
@@ -143,13 +145,23 @@ def export(
                 f"{directory}: the exported model is too far from the trained one. "
                 + "; ".join(parity.lines())
             )
-        # `replace` cannot cross file systems, and a scratch folder may be on another one.
-        (directory / ONNX_INT8).write_bytes(int8.read_bytes())
         if keep_fp32:
-            (directory / ONNX_FP32).write_bytes(fp32.read_bytes())
+            _put(fp32, directory / ONNX_FP32)
+        _put(int8, directory / ONNX_INT8)
     metrics = {**manifest.metrics, "int8_parity": _rounded(parity)}
-    write_manifest(directory, replace(manifest, metrics=metrics))
+    write_manifest(directory, replace(manifest, metrics=metrics), written=(ONNX_INT8,))
     return parity
+
+
+def _put(file: Path, target: Path) -> None:
+    """Copy a file to its place: an interruption leaves the old one whole."""
+    # `replace` cannot cross file systems, and a scratch folder may be on another one.
+    beside = target.with_name(f".{target.name}.part")
+    try:
+        shutil.copyfile(file, beside)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def to_onnx(directory: Path, manifest: Manifest, file: Path) -> None:
@@ -266,7 +278,10 @@ def _scores(scorer: Scorer, texts: Sequence[tuple[str, str]]) -> np.ndarray:
     """The score of each text: its worst window's, windows one at a time as in serving."""
     return np.asarray(
         [
-            max((scorer.score([window])[0] for window in scorer.windows(text, channel)), default=0)
+            # NumPy's: it hands a NaN on, which keeps no bound, where `max` may pass over it.
+            np.max(
+                [scorer.score([window])[0] for window in scorer.windows(text, channel)], initial=0
+            )
             for text, channel in texts
         ]
     )

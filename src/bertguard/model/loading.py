@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 from os import PathLike
 from pathlib import Path
@@ -13,6 +14,11 @@ from bertguard.scoring import Scorer
 
 BACKENDS = ("onnx", "torch")
 DTYPES = ("fp32", "bf16", "fp16")
+
+# The word for the checkpoint of the package; a directory of that name is `./bundled`.
+BUNDLED_NAME = "bundled"
+# "owner/name" exactly; anything else, such as "./owner/name", is meant as a directory.
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
 class LoadedScorer(Scorer, Protocol):
@@ -67,13 +73,16 @@ def load_scorer(
 def find_checkpoint(checkpoint: str | PathLike[str] | None = None) -> Path:
     """The directory of a checkpoint: the bundled one, a local one, or one from the hub.
 
+    None and the word `bundled` are the one that comes with the package. What is no hub id is taken
+    for a directory, there or not.
+
     Raises:
         CheckpointError: it is in none of those places.
     """
-    if checkpoint is None:
+    if checkpoint is None or checkpoint == BUNDLED_NAME:
         return BUNDLED
     path = Path(checkpoint)
-    if path.exists() or not isinstance(checkpoint, str) or not _is_hub_id(checkpoint):
+    if path.exists() or not isinstance(checkpoint, str) or not _HUB_ID.fullmatch(checkpoint):
         return path
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -89,7 +98,15 @@ def find_checkpoint(checkpoint: str | PathLike[str] | None = None) -> Path:
         ) from error
 
 
-def _is_hub_id(name: str) -> bool:
-    # "owner/name" exactly; "./owner/name" or an absolute path is meant as a directory.
-    owner, _, rest = name.partition("/")
-    return bool(owner) and bool(rest) and "/" not in rest and not name.startswith((".", "~"))
+def own_checkpoint(checkpoint: str) -> Path:
+    """The directory of a checkpoint that is about to be changed: always a local one.
+
+    Raises:
+        ConfigurationError: it is the bundled one.
+    """
+    if checkpoint == BUNDLED_NAME:
+        raise ConfigurationError(
+            "the bundled checkpoint is part of the installed package and not changed in place; "
+            f"copy it first (guard calibrate {BUNDLED_NAME} DATA --out DIR does) and name the copy"
+        )
+    return Path(checkpoint)

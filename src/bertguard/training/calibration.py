@@ -68,7 +68,7 @@ def calibrate(scored: Sequence[Scored]) -> dict[str, Calibration]:
         found[channel] = one = Calibration(temperature, None, None, len(benign), len(hostile))
         if len(benign) >= LEAST_BENIGN:
             flag_at, block_at = (
-                round(min(max(threshold, _LOWEST), _HIGHEST), 6)
+                bounded(threshold)
                 for threshold in thresholds_for(
                     [_score(margin, temperature) for margin in benign],
                     [text.source for text in innocent],
@@ -84,6 +84,11 @@ def calibrate(scored: Sequence[Scored]) -> dict[str, Calibration]:
                 block_interval=_rate(benign, block_at, temperature),
             )
     return found
+
+
+def bounded(threshold: float) -> float:
+    """The nearest threshold that a guard may have, whatever the texts say."""
+    return round(min(max(threshold, _LOWEST), _HIGHEST), 6)
 
 
 def thresholds_for(

@@ -19,6 +19,14 @@ _LABELS = {
     "0": 0, "1": 1, "benign": 0, "injection": 1, "false": 0, "true": 1, "safe": 0,
     "jailbreak": 1, "attack": 1, "malicious": 1,
 }  # fmt: skip
+# What an error may repeat of a bad label or channel: words that people use for them. Where columns
+# are shifted, anything else may be a prompt.
+_QUOTED = frozenset(
+    "tool user system assistant document context input output instruction query response "
+    "unsafe harmful harmless spam ham yes no positive negative good bad clean unknown none null "
+    "nan legitimate suspicious prompt_injection indirect direct".split()
+)
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _SPACE = re.compile(r"\s+")
 # The name of the corpus among the sources that a run leaves out for validation.
 CORPUS = "corpus"
@@ -135,8 +143,13 @@ def _rows(place: str) -> Iterator[tuple[int, Mapping[str, object]]]:
         raise DataError(f"{file}: unknown kind of file; use .jsonl, .csv, .parquet or hf:<dataset>")
     try:
         yield from reader(file)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({type(error).__name__}: {error})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file}:{_undecodable_line(file)}: not UTF-8 text; save the file as UTF-8"
+        ) from error
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DataError(f"{file}: cannot be read ({reason}); check path and permissions") from error
 
 
 def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -146,7 +159,7 @@ def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise DataError(f"{file}:{number}: not a JSON object ({error})") from error
             if not isinstance(row, dict):
                 raise DataError(
@@ -155,21 +168,40 @@ def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
             yield number, row
 
 
+def _undecodable_line(file: Path) -> int:
+    """The number of the first line that is no UTF-8: no character of several bytes holds a \\n."""
+    number = 0
+    with file.open("rb") as stream:
+        for number, line in enumerate(stream, start=1):  # noqa: B007  # the last one, where none is
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError:
+                break
+    return number
+
+
 def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
+    """Rows with the line that each begins on: a cell may go on over many."""
     # A document in a cell may be long; the csv module stops at 128 KiB by default.
     csv.field_size_limit(2**31 - 1)
     with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.DictReader(stream, strict=True)
+        reader = csv.reader(stream, strict=True)
+        first = 1
+        header: list[str] = []
         try:
             for row in reader:
-                if None in row or None in row.values():
-                    raise DataError(
-                        f"{file}:{reader.line_num}: the row does not have the "
-                        f"{len(reader.fieldnames or ())} columns of the header"
-                    )
-                yield reader.line_num, row
+                if row and not header:
+                    header = row
+                elif row:
+                    if len(row) != len(header):
+                        raise DataError(
+                            f"{file}:{first}: the row that begins here has {len(row)} columns, "
+                            f"the header has {len(header)}"
+                        )
+                    yield first, dict(zip(header, row, strict=True))
+                first = reader.line_num + 1
         except csv.Error as error:
-            raise DataError(f"{file}:{reader.line_num}: {error}") from error
+            raise DataError(f"{file}:{first}: in the row that begins here: {error}") from error
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
@@ -199,32 +231,77 @@ def _hub_rows(name: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     try:
         rows = datasets.load_dataset(path, split=split or "train")
     except Exception as error:  # the library raises many kinds
-        raise DataError(
-            f"hf:{name}: datasets could not load it ({type(error).__name__}: {error})"
-        ) from error
+        raise DataError(f"hf:{name}: datasets could not load it ({_reasons(error)})") from error
     yield from enumerate(rows, start=1)
+
+
+def _reasons(error: BaseException) -> str:
+    """What an error says in its first line, and what the cause of it all says.
+
+    The cause often met a row, and may quote it: what stands in quotes there is left out.
+    """
+    reasons = f"{type(error).__name__}: {_first_line(error)}"
+    cause = error
+    while deeper := cause.__cause__ or (not cause.__suppress_context__ and cause.__context__):
+        cause = deeper
+    if cause is error:
+        return reasons
+    said = re.sub(r"""(["'`]).*\1""", "…", _first_line(cause))
+    return f"{reasons}; because of {type(cause).__name__}: {said}"
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "")[:200]
 
 
 def _example(row: Mapping[str, object], place: str, default_source: str) -> Example:
     text = row.get("text")
     if not isinstance(text, str) or not text.strip():
         found = "nothing" if text is None or text == "" else type(text).__name__
-        raise DataError(f'{place}: "text" holds {found}, expected a text that is not blank')
+        raise DataError(
+            f'{place}: "text" holds {found}, expected a text that is not blank'
+            + _columns(row, "text")
+        )
     raw = row.get("label")
     label = _LABELS.get(str(raw).strip().lower().removesuffix(".0"))
     if label is None:
-        # A shifted column would put a prompt here, and an error never holds one.
-        shown = repr(raw) if len(str(raw)) <= 16 else type(raw).__name__
-        raise DataError(f'{place}: "label" is {shown}, expected 0 or benign, 1 or injection')
+        raise DataError(
+            f'{place}: "label" is {_shown(raw)}, expected 0 or benign, 1 or injection'
+            + _columns(row, "label")
+        )
     channel = row.get("channel") or "prompt"
     if channel not in _CHANNELS:
-        shown = repr(channel) if len(str(channel)) <= 16 else type(channel).__name__
-        raise DataError(f'{place}: "channel" is {shown}, expected "prompt" or "data"')
+        raise DataError(f'{place}: "channel" is {_shown(channel)}, expected "prompt" or "data"')
     source = row.get("source") or default_source
     licence, category, language = (
         str(row.get(name) or "") for name in ("license", "category", "lang")
     )
     return Example(text, label, str(channel), str(source), licence, category, language)
+
+
+def _shown(value: object) -> str:
+    """A bad value as an error may show it: numbers and known words, of others kind and length."""
+    written = str(value)
+    if value is None or isinstance(value, bool):
+        return written
+    if not isinstance(value, str | int | float):
+        return type(value).__name__
+    if written.lower() in _QUOTED or (len(written) <= 4 and re.fullmatch(r"-?[0-9.]+", written)):
+        return repr(value)
+    return f"{type(value).__name__} of {len(written)} characters"
+
+
+def _columns(row: Mapping[str, object], wanted: str) -> str:
+    """Which columns there are instead, where the wanted one is missing."""
+    if wanted in row:
+        return ""
+    if all(_COLUMN.fullmatch(name) and name.lower() not in _LABELS for name in row):
+        return f'; expected the columns "text" and "label", found {", ".join(row) or "none"}'
+    # The first line of a file without a header is a row, and its text a prompt.
+    return (
+        f'; expected the columns "text" and "label", found {len(row)} whose names look like no '
+        "names: does the file have a header?"
+    )
 
 
 def data_hash(examples: Iterable[Example]) -> str:

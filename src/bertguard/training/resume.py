@@ -15,6 +15,8 @@ from torch import nn
 from bertguard.errors import CheckpointError
 
 FOLDER = ".resume"
+# The margins of the best checkpoint so far, until the run is complete.
+VALIDATION = ".validation.json"
 _STATE = "state.json"
 _MODEL = "model.safetensors"
 _OPTIMIZER = "optimizer.safetensors"
@@ -96,6 +98,8 @@ def discard(directory: Path) -> None:
     """Remove the state: the run is complete, or starts over."""
     shutil.rmtree(directory / FOLDER, ignore_errors=True)
     shutil.rmtree(directory / f"{FOLDER}.new", ignore_errors=True)
+    # Last: while the state is there, the end of the run needs them.
+    (directory / VALIDATION).unlink(missing_ok=True)
 
 
 def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -20,8 +20,9 @@ from bertguard.model.checkpoint import (
     Manifest,
     write_manifest,
 )
-from bertguard.training.calibration import Calibration, calibrate
+from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE, Calibration, calibrate
 from bertguard.training.examples import Example, data_hash
+from bertguard.training.markdown import table_line
 from bertguard.training.metrics import ranking, ranking_intervals
 from bertguard.training.settings import Settings
 from bertguard.training.start import Start
@@ -134,7 +135,10 @@ def _sources(training: Sequence[Example]) -> dict[str, dict[str, object]]:
 
 
 def model_card(manifest: Manifest) -> str:
-    """The card of a checkpoint, after Mitchell et al. 2019, https://arxiv.org/abs/1810.03993."""
+    """The card of a checkpoint, after Mitchell et al. 2019, https://arxiv.org/abs/1810.03993.
+
+    A lone surrogate, as in a source that is no UTF-8, is escaped: the card can be written.
+    """
     facts = manifest.training
     lines = [
         f"# {manifest.name}",
@@ -182,11 +186,11 @@ def model_card(manifest: Manifest) -> str:
             f"{manifest.temperature[channel]:.3f}",
             behind.get("benign_texts", "?"),
         )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        lines.append(table_line(cells))
     lines += [
         "",
-        "flag_at lets through 99% and block_at 99.9% of the benign validation texts, where there "
-        "were enough of them to say so; the shares are 95% intervals.",
+        f"{_rates(manifest)} of the benign validation texts, where there were enough of them to "
+        "say so; the shares are 95% intervals.",
         "",
         "## Metrics",
         "",
@@ -204,7 +208,22 @@ def model_card(manifest: Manifest) -> str:
         "your own traffic, set thresholds by it (`guard calibrate`), and retrain (`guard train`).",
         "",
     ]
-    return "\n".join(lines)
+    return "\n".join(lines).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _rates(manifest: Manifest) -> str:
+    """The shares of benign texts that the thresholds were fitted to let through."""
+    said = {}
+    for channel in manifest.thresholds:
+        behind = manifest.calibration.get(channel)
+        behind = behind if isinstance(behind, Mapping) else {}
+        flag, block = behind.get("flag_rate", FLAG_RATE), behind.get("block_rate", BLOCK_RATE)
+        said[channel] = (
+            f"flag_at lets through {100 - 100 * flag:.6g}% and block_at {100 - 100 * block:.6g}%"
+        )
+    if len(set(said.values())) == 1:
+        return next(iter(said.values()))
+    return ", ".join(f"in channel {channel} {words}" for channel, words in said.items())
 
 
 def _training_data(facts: Mapping[str, object]) -> list[str]:
@@ -257,8 +276,8 @@ def _sources_table(sources: object) -> list[str]:
         return []
     lines = ["| source | injection | benign | licence |", "|---|---|---|---|"]
     for source, facts in sources.items():
-        licence = facts.get("licence", "")
-        lines.append(f"| {source} | {facts['injection']} | {facts['benign']} | {licence} |")
+        counts = facts["injection"], facts["benign"]
+        lines.append(table_line((source, *counts, facts.get("licence", ""))))
     return lines
 
 
@@ -279,7 +298,7 @@ def _metrics_table(metrics: object) -> list[str]:
                 else f"{facts[name]} {_interval(intervals.get(name))}".strip()
                 for name in ("injections", "benign", "roc_auc", "recall_at_1%", "recall_at_0.1%")
             ]
-            lines.append(f"| {channel} | {' | '.join(cells)} |")
+            lines.append(table_line((channel, *cells)))
     return lines
 
 

@@ -6,10 +6,16 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from bertguard.errors import DataError
+from bertguard.errors import ConfigurationError, DataError, ScorerError
 from bertguard.guard import Guard
 from bertguard.model.checkpoint import Manifest
-from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE, LEAST_BENIGN, thresholds_for
+from bertguard.training.calibration import (
+    BLOCK_RATE,
+    FLAG_RATE,
+    LEAST_BENIGN,
+    bounded,
+    thresholds_for,
+)
 from bertguard.training.evaluation import score_all
 from bertguard.training.examples import Example
 from bertguard.training.metrics import share_interval
@@ -17,7 +23,7 @@ from bertguard.training.metrics import share_interval
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """Thresholds of one channel, and how sure they are.
+    """Thresholds of one channel, the rates they were to keep, and how sure they are.
 
     `flag_interval` and `block_interval` are 95% intervals of the false-positive rate that the
     thresholds have on traffic of this kind (Wilson 1927, https://doi.org/10.1080/01621459.1927.10502953).
@@ -25,6 +31,8 @@ class Fitted:
 
     flag_at: float
     block_at: float
+    flag_rate: float
+    block_rate: float
     benign: int
     flag_interval: tuple[float, float]
     block_interval: tuple[float, float]
@@ -40,7 +48,8 @@ def fit_thresholds(
 ) -> dict[str, Fitted]:
     """Thresholds that at most those shares of the benign examples reach, per channel.
 
-    No source of the examples goes far above the shares either; see `thresholds_for`.
+    No source of the examples goes far above the shares either; see `thresholds_for`. As in
+    training, no threshold is below 0.5 or above 0.9999.
 
     Args:
         guard: as it serves: views, windows and quantisation count.
@@ -53,15 +62,22 @@ def fit_thresholds(
         The channels with enough benign texts.
 
     Raises:
+        ConfigurationError: the shares cannot be kept by any thresholds of use.
         DataError: no channel has enough.
+        ScorerError: a text could not be scored.
     """
-    if not 0 < block_rate <= flag_rate < 1:
-        raise DataError(
+    if not 0 < block_rate <= flag_rate < 0.5:
+        raise ConfigurationError(
             f"flag_rate={flag_rate}, block_rate={block_rate}: expected 0 < block_rate <= flag_rate "
-            "< 1, since what is blocked is also flagged"
+            "< 0.5, since what is blocked is also flagged, and most benign texts are not"
         )
     benign = [row for row in examples if row.label == 0]
-    scores, _ = asyncio.run(score_all(guard, benign, report))
+    scores, unscanned = asyncio.run(score_all(guard, benign, report))
+    if unscanned:
+        raise ScorerError(
+            f"{len(unscanned)} of {len(benign)} benign texts could not be scored, and thresholds "
+            "fitted to the others would say nothing of them; guard scan says why"
+        )
     found = {}
     for channel in ("prompt", "data"):
         own = [
@@ -73,7 +89,7 @@ def fit_thresholds(
             continue
         reached, sources = zip(*own, strict=True)
         flag_at, block_at = (
-            round(threshold, 6)
+            bounded(threshold)
             for threshold in thresholds_for(
                 reached, sources, flag_rate=flag_rate, block_rate=block_rate
             )
@@ -81,6 +97,8 @@ def fit_thresholds(
         found[channel] = Fitted(
             flag_at,
             block_at,
+            flag_rate,
+            block_rate,
             len(own),
             share_interval(sum(score >= flag_at for score in reached), len(own)),
             share_interval(sum(score >= block_at for score in reached), len(own)),
@@ -101,6 +119,8 @@ def with_thresholds(manifest: Manifest, fitted: dict[str, Fitted]) -> Manifest:
         calibration[channel] = {
             **(before if isinstance(before, dict) else {}),
             "benign_texts": one.benign,
+            "flag_rate": one.flag_rate,
+            "block_rate": one.block_rate,
             "thresholds_fitted": True,
             "flag_interval": one.flag_interval,
             "block_interval": one.block_interval,

@@ -13,15 +13,16 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 from torch import nn
 
+from bertguard.errors import CheckpointError, ScorerError
 from bertguard.model.checkpoint import Manifest
 from bertguard.model.tokenization import WindowTokenizer
 from bertguard.model.torch_scorer import collate
 from bertguard.scoring import Window
 from bertguard.training.augment import TrainingText
 from bertguard.training.dataset import token_budget_batches
+from bertguard.training.resume import VALIDATION
 
 _BATCH_TOKENS = 8192
-_KEPT = ".validation.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,11 @@ class Validator:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module) -> list[Scored]:
-        """The texts with their margins, in order."""
+        """The texts with their margins, in order.
+
+        Raises:
+            ScorerError: a margin is not finite.
+        """
         model.eval()
         found: list[tuple[int, float]] = []
         for batch in self._batches:
@@ -89,6 +94,12 @@ class Validator:
         model.train()
         worst: dict[int, float] = {}
         for place, margin in gather_object(found):
+            if not math.isfinite(margin):
+                # It compares false with everything: unnoticed, the text would count as it may.
+                raise ScorerError(
+                    "the model gives a validation text a score that is not a number; the training "
+                    "has diverged: use a lower --learning-rate"
+                )
             worst[place] = max(margin, worst.get(place, -math.inf))
         return [
             Scored(text.channel, text.label, worst[place], text.source)
@@ -111,12 +122,20 @@ def _margins(logits: torch.Tensor, injection: int) -> torch.Tensor:
 def keep(directory: Path, scored: Sequence[Scored]) -> None:
     """Remember the margins of the best checkpoint so far, for calibration at the end."""
     rows = [[text.channel, text.label, text.margin, text.source] for text in scored]
-    (directory / _KEPT).write_text(json.dumps(rows), encoding="utf-8")
+    (directory / VALIDATION).write_text(json.dumps(rows), encoding="utf-8")
 
 
 def take(directory: Path) -> list[Scored]:
-    """The remembered margins; the file is gone afterwards."""
-    file = directory / _KEPT
-    rows = json.loads(file.read_text(encoding="utf-8"))
-    file.unlink()
-    return [Scored(*row) for row in rows]
+    """The remembered margins; the file stays until the run is complete (`resume.discard`).
+
+    Raises:
+        CheckpointError: it is missing or damaged.
+    """
+    file = directory / VALIDATION
+    try:
+        return [Scored(*row) for row in json.loads(file.read_text(encoding="utf-8"))]
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f"{file}: the validation scores of the run cannot be read ({type(error).__name__}); "
+            "pass --fresh to start over"
+        ) from error

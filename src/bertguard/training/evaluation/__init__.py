@@ -21,7 +21,7 @@ from bertguard.training.metrics import (
     share_interval,
     threshold_at,
 )
-from bertguard.verdict import Verdict
+from bertguard.verdict import Action, Verdict
 
 __all__ = ["Report", "Row", "evaluate", "score_all", "worst_errors"]
 
@@ -74,7 +74,8 @@ class Report:
     source; `slices` maps "category", "language" and "length" to rows, where the data tells them
     apart. `scores` are (label, score) per channel, for plots; they are not written to files.
     `disguises` are the rows of `robustness`, where it was asked for; `view_alarms` counts benign
-    texts that only a view makes suspicious, per channel.
+    texts that only a view makes suspicious, per channel, of those that were scanned whole.
+    `unscanned` counts the others; in all figures they have the score that `score_all` gives them.
     """
 
     model_id: str
@@ -128,30 +129,51 @@ def evaluate(
         at,
         rows,
         channels,
-        unscanned,
+        len(unscanned),
         list(data),
         slices,
-        view_alarms=view_alarms(guard, examples, scores),
+        # A text that could not be scored has no view to blame.
+        view_alarms=view_alarms(
+            guard,
+            [row for place, row in enumerate(examples) if place not in unscanned],
+            [score for place, score in enumerate(scores) if place not in unscanned],
+        ),
         scores=scores,
     )
 
 
 async def score_all(
     guard: Guard, examples: Sequence[Example], report: Callable[[int], None] | None = None
-) -> tuple[list[float], int]:
-    """The scores of the examples in order, and how many were not scanned whole."""
+) -> tuple[list[float], set[int]]:
+    """The scores of the examples in order, and the places of those not scanned whole.
+
+    The latter count as the guard's policy treats them: blocked is a score of 1, flagged at least
+    `flag_at`; where they are let through, what was found before the failure counts.
+    """
     scores = [0.0] * len(examples)
-    unscanned = done = 0
+    unscanned: set[int] = set()
+    done = 0
+    least = {
+        channel: {
+            Action.BLOCK: 1.0,
+            Action.FLAG: guard.thresholds_of(channel).flag_at,
+            Action.ALLOW: 0.0,
+        }[guard.policy.unscanned_action]
+        for channel in Channel
+    }
     # Long texts first would leave the workers idle at the end; short first costs memory: as given.
     waiting = iter(range(len(examples)))
 
     async def worker() -> None:
-        nonlocal unscanned, done
+        nonlocal done
         for place in waiting:
             example = examples[place]
-            verdict: Verdict = await guard.check(example.text, Channel(example.channel))
+            channel = Channel(example.channel)
+            verdict: Verdict = await guard.check(example.text, channel)
             scores[place] = verdict.score
-            unscanned += bool(verdict.unscanned)
+            if verdict.unscanned:
+                scores[place] = max(verdict.score, least[channel])
+                unscanned.add(place)
             done += 1
             if report is not None:
                 report(done)

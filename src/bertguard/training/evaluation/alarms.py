@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from bertguard.errors import ScorerError
 from bertguard.guard import Guard
 from bertguard.segments import Channel
 from bertguard.training.examples import Example
@@ -33,7 +35,11 @@ class ViewAlarms:
 def view_alarms(
     guard: Guard, examples: Sequence[Example], scores: Sequence[float]
 ) -> list[ViewAlarms]:
-    """Count them; `scores` are the guard's own of all examples, so few texts are scored again."""
+    """Count them; `scores` are the guard's own of all examples, so few texts are scored again.
+
+    Raises:
+        ScorerError: the model gives a reading no score.
+    """
     rows = []
     for channel in Channel:
         benign = [
@@ -69,6 +75,8 @@ def view_alarms(
 def _top(guard: Guard, text: str, channel: Channel) -> float:
     """The highest score of one reading."""
     scorer = guard.scorer
-    return max(
-        (scorer.score([window])[0] for window in scorer.windows(text, channel.value)), default=0.0
-    )
+    scores = [scorer.score([window])[0] for window in scorer.windows(text, channel.value)]
+    if not all(map(math.isfinite, scores)):
+        # NaN is below every threshold, and `max` may pass over it.
+        raise ScorerError("the model returned something that is not a probability")
+    return max(scores, default=0.0)

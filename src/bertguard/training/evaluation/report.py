@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from bertguard.training.evaluation import Report, Row
+from bertguard.training.markdown import table_line
 from bertguard.training.metrics import Interval
 
 
@@ -44,12 +45,13 @@ def to_json(reports: Sequence[Report]) -> str:
         document = asdict(report)
         del document["scores"]
         documents.append(document)
-    return json.dumps({"models": documents}, indent=2, ensure_ascii=False) + "\n"
+    return _writable(json.dumps({"models": documents}, indent=2, ensure_ascii=False)) + "\n"
 
 
 def to_markdown(reports: Sequence[Report]) -> str:
     """The tables, each under its title."""
-    return "\n".join(line for table in tables(reports) for line in _markdown(table)) + "\n"
+    lines = [line for table in tables(reports) for line in _markdown(table)]
+    return _writable("\n".join(lines)) + "\n"
 
 
 def write(reports: Sequence[Report], directory: Path, page: str = "") -> Sequence[Path]:
@@ -59,17 +61,29 @@ def write(reports: Sequence[Report], directory: Path, page: str = "") -> Sequenc
     if page:
         texts["report.html"] = page
     for name, text in texts.items():
-        (directory / name).write_text(text, encoding="utf-8")
+        (directory / name).write_text(_writable(text), encoding="utf-8")
     return [directory / name for name in texts]
+
+
+def write_errors(file: Path, errors: Iterable[Mapping[str, object]]) -> Path:
+    """One JSON object a line; it holds texts, whatever characters they are of."""
+    lines = (_writable(json.dumps(error, ensure_ascii=False)) + "\n" for error in errors)
+    file.write_text("".join(lines), encoding="utf-8")
+    return file
+
+
+def _writable(text: str) -> str:
+    """The text with its lone surrogates escaped, as JSON does it: no UTF-8 can hold them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _markdown(table: Table) -> Iterator[str]:
     yield f"### {table.title}"
     yield ""
-    yield f"| {' | '.join(table.heads)} |"
+    yield table_line(table.heads)
     yield "|" + "---|" * len(table.heads)
     for row in table.rows:
-        yield f"| {' | '.join(row)} |"
+        yield table_line(row)
     yield ""
 
 
