@@ -8,12 +8,13 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from bertguard import Action, Channel, Guard, GuardMiddleware, Policy, Role, Thresholds, Verdict
 from bertguard.errors import ConfigurationError, ScorerError
@@ -61,7 +62,7 @@ async def test_a_benign_request_reaches_the_application_as_it_was_sent(guard: Gu
     result = await exchange(GuardMiddleware(app, guard), http_scope(), [body])
     assert app.messages == [{"type": "http.request", "body": body, "more_body": False}]
     assert result.sent == [
-        {"type": "http.response.start", "status": 200, "headers": app.headers},
+        {"type": "http.response.start", "status": 200, "headers": list(app.headers)},
         {"type": "http.response.body", "body": b"answer"},
     ]
 
@@ -174,16 +175,31 @@ async def test_a_flagged_request_passes_with_headers_on_its_response(flagging: G
     assert app.scopes[0]["state"]["guard"].action is Action.FLAG
 
 
-async def test_an_application_cannot_contradict_the_report(flagging: Guard) -> None:
-    """Where the guard reports, an `x-guard-*` value of the application's own gives way."""
-    own = [(b"X-Guard-Action", b"allow"), (b"x-guard-note", b"mine")]
-    guarded = GuardMiddleware(Notes(headers=own), flagging)
+@pytest.mark.parametrize("report_headers", [True, False])
+async def test_only_the_guard_reports(flagging: Guard, report_headers: bool) -> None:
+    """`x-guard-*` of the application's own, or of an upstream behind it, is taken away always."""
+    own = [(b"X-Guard-Action", b"block"), (b"x_guard_note", b"mine"), (b"x-guardian", b"kept")]
+    options: dict[str, Any] = {"report_headers": report_headers, "exempt": ["/exempt"]}
+    guarded = GuardMiddleware(Notes(headers=own), flagging, **options)
     reported = await exchange(guarded, http_scope(), [chat(ATTACK)])
-    silent = await exchange(guarded, http_scope(), [chat(BENIGN)])
-    names = [name for name, _ in reported.sent[0]["headers"]]
-    assert names == [b"x-guard-note", b"x-guard-action", b"x-guard-score"]
-    assert reported.headers["x-guard-action"] == "flag"
-    assert silent.sent[0]["headers"] == own
+    report = {"x-guard-action": "flag", "x-guard-score": "0.9900"} if report_headers else {}
+    assert reported.headers == {"x-guardian": "kept", **report}
+    for scope in (http_scope(), http_scope("/exempt")):
+        silent = await exchange(guarded, scope, [chat(BENIGN)])
+        assert silent.headers == {"x-guardian": "kept"}
+
+
+async def test_trailers_report_nothing_either(guard: Guard) -> None:
+    """A header after the body (RFC 9110 section 6.5) is a header."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
+        await send({"type": "http.response.body", "body": b""})
+        trailers = [(b"x-guard-status", b"scanned"), (b"etag", b"1")]
+        await send({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})
+
+    answer = await exchange(GuardMiddleware(app, guard), http_scope(), [chat(BENIGN)])
+    assert answer.sent[-1]["headers"] == [(b"etag", b"1")]
 
 
 async def test_verdicts_can_be_kept_out_of_the_response(flagging: Guard) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bertguard.edge import NOTHING_TO_READ, TOO_LARGE, checked_cap, nothing_to_read
-from bertguard.guard import Guard
+from bertguard.guard import Guard, asyncio_only
 from bertguard.middleware.exemptions import EXEMPT, Exemptions, route_path
 from bertguard.middleware.http import (
     ClientLeftError,
@@ -45,7 +45,8 @@ class GuardMiddleware:
     the application. A flagged one passes and its response carries `x-guard-action: flag` and
     `x-guard-score`; one that was not scanned whole carries `x-guard-status: unscanned`. In shadow
     mode everything passes, also what is over the cap, and `x-guard-mode: shadow` stands beside
-    what would have been done.
+    what would have been done. `x-guard-*` headers of anybody else's are taken away, from requests
+    and from responses.
 
     Text frames of a WebSocket are judged one by one (block: close 1008), binary frames follow the
     policy's `on_unscanned`; `websocket.state.guard` holds the latest verdict.
@@ -73,7 +74,8 @@ class GuardMiddleware:
             the score to find his way around.
 
     Raises:
-        ConfigurationError: an option that cannot work.
+        ConfigurationError: an option that cannot work. Any call under another event loop than
+            asyncio's (hypercorn's trio worker, say) raises it, too.
     """
 
     def __init__(
@@ -101,12 +103,15 @@ class GuardMiddleware:
         return self._judge.trusted_roles
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asyncio_only()
         kind = scope["type"]
         if kind == "lifespan" and self._judge.waits_for_start_up:
             await self.app(scope, receive, self._loading_at_start_up(send))
         elif kind not in ("http", "websocket"):
             await self.app(scope, receive, send)
         elif self._exempt.match(scope) or (kind == "websocket" and not self.websocket):
+            if kind == "http":
+                send = reporting(send, None)
             await self.app(scope_with(scope, EXEMPT), receive, send)
         elif kind == "websocket":
             socket = GuardedSocket(self._judge, self.max_body_bytes, scope, receive, send)
@@ -134,8 +139,7 @@ class GuardMiddleware:
                     refusal = refuse(verdict)
                 await send_refusal(send, refusal, head=scope["method"] == "HEAD")
                 return
-            if self.report_headers:
-                send = reporting(send, verdict)
+            send = reporting(send, verdict if self.report_headers else None)
             await self.app(scope_with(scope, verdict), replay, send)
         finally:
             await replay.aclose()
