@@ -342,6 +342,21 @@ async def test_a_compressed_body_is_forwarded_as_it_was_read(guard: Guard) -> No
     assert headers[b"content-length"] == b"%d" % len(app.body)
 
 
+async def test_the_cap_counts_inflated_bytes_too(guard: Guard, shadow: Guard) -> None:
+    """Few bytes on the wire do not make many in memory; a trial passes them as they came."""
+    headers = [*JSON, (b"content-encoding", b"gzip")]
+    fine, large = gzip.compress(chat(BENIGN * 3)), gzip.compress(chat(BENIGN * 20))
+    assert len(large) < 200
+    for which, body, status in ((guard, fine, 200), (guard, large, 413), (shadow, large, 200)):
+        app = Notes()
+        guarded = GuardMiddleware(app, which, max_body_bytes=200)
+        result = await exchange(guarded, http_scope(headers=headers), [body])
+        assert result.status == status
+    assert app.body == large
+    assert dict(app.scopes[0]["headers"])[b"content-encoding"] == b"gzip"
+    assert app.scopes[0]["state"]["guard"].unscanned == ("too_large",)
+
+
 async def test_a_body_that_does_not_inflate_reaches_the_application_in_shadow_mode(
     shadow: Guard,
 ) -> None:

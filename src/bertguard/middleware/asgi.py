@@ -58,7 +58,8 @@ class GuardMiddleware:
             at the first request where no lifespan is run), so that it may load a checkpoint or
             return what the application's own lifespan has loaded. If it fails at start-up, the
             start-up fails. Whoever made the guard closes it.
-        max_body_bytes: a longer body, or WebSocket message, is refused unread (413, close 1009).
+        max_body_bytes: a longer body, or WebSocket message, is refused unread (413, close 1009); a
+            compressed body also where it is longer once it is inflated.
         exempt: routes that are not read: a path (`/healthz`), everything below one (`/static/*`),
             or either with one method (`GET /static/*`). They are compared with the path as the
             application's router sees it (without `root_path`), and a path in any but its plain
@@ -126,7 +127,9 @@ class GuardMiddleware:
             return
         over = len(body) > self.max_body_bytes
         if body and not over:
-            scope, body = await inflated(scope, body)
+            plain = await inflated(scope, body, self.max_body_bytes)
+            over = plain is None
+            scope, body = plain or (scope, body)
         replay = Replay(body, receive, complete=not more)
         try:
             verdict = self._over(scope) if over else await self._verdict(scope, body, replay)

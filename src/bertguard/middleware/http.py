@@ -43,19 +43,20 @@ async def read_body(receive: Receive, max_bytes: int) -> tuple[bytes, bool]:
     return bytes(body), more
 
 
-async def inflated(scope: Scope, body: bytes) -> tuple[Scope, bytes]:
+async def inflated(scope: Scope, body: bytes, max_bytes: int) -> tuple[Scope, bytes] | None:
     """Scope and body without a content encoding, so that the application reads what the guard read.
 
     Most frameworks inflate nothing, and a compressed stream can be made to hold a text of its own
-    for them. A body that does not inflate stays as it is, and is refused as unreadable.
+    for them. A body that does not inflate stays as it is, and is refused as unreadable. None where
+    there is more in it than `max_bytes`: the bound is on what a request holds in memory.
     """
     headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in scope.get("headers", ())]
     if not any(name.lower() == "content-encoding" for name, _ in headers):
         return scope, body
     try:
-        plain = await asyncio.to_thread(inflate, body, headers)
-    except UnreadableError:
-        return scope, body
+        plain = await asyncio.to_thread(inflate, body, headers, max_bytes=max_bytes)
+    except UnreadableError as error:
+        return None if error.reason == "inflated_size" else (scope, body)
     kept = [
         (name, value)
         for name, value in scope["headers"]
