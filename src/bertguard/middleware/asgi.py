@@ -15,6 +15,7 @@ from bertguard.middleware.http import (
     read_body,
     reporting,
     scope_with,
+    send_nothing,
     send_refusal,
     while_connected,
 )
@@ -124,6 +125,7 @@ class GuardMiddleware:
         try:
             body, more = await read_body(receive, self.max_body_bytes)
         except ClientLeftError:
+            await send_nothing(send)
             return
         over = len(body) > self.max_body_bytes
         if body and not over:
@@ -133,7 +135,8 @@ class GuardMiddleware:
         replay = Replay(body, receive, complete=not more)
         try:
             verdict = self._over(scope) if over else await self._verdict(scope, body, replay)
-            if verdict is None:  # the client has left: there is nobody to answer
+            if verdict is None:  # the client has left
+                await send_nothing(send)
                 return
             if verdict.blocked:
                 if over:

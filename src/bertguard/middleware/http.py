@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from bertguard.edge import is_report
@@ -149,6 +150,18 @@ async def send_refusal(send: Send, refusal: Refusal, *, head: bool) -> None:
         headers.append((b"content-length", str(len(refusal.body)).encode("ascii")))
     await send({"type": "http.response.start", "status": refusal.status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if head else refusal.body})
+
+
+async def send_nothing(send: Send) -> None:
+    """End an exchange whose client has gone.
+
+    Nobody reads it, but what stands outside may insist on a response: Starlette's
+    `BaseHTTPMiddleware` raises where there is none. 499 is what nginx logs in this case.
+    """
+    with suppress(OSError):  # ASGI lets a server raise it once the client has gone
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 499, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
 
 
 def reporting(send: Send, verdict: Verdict | None) -> Send:
