@@ -155,10 +155,24 @@ async def test_state_is_shared_with_what_stands_outside(guard: Guard) -> None:
             scope["state"]["user"] = "ada"
             await super().__call__(scope, receive, send)
 
-    for scope in (http_scope(), http_scope(state={"db": "pool"})):
-        await exchange(GuardMiddleware(Leaves(), guard), scope, [chat(BENIGN)])
+    packed = [*JSON, (b"content-encoding", b"gzip")]
+    for scope, body in (
+        (http_scope(), chat(BENIGN)),
+        (http_scope(state={"db": "pool"}), chat(BENIGN)),
+        (http_scope(headers=packed), gzip.compress(chat(BENIGN))),
+    ):
+        await exchange(GuardMiddleware(Leaves(), guard), scope, [body])
         assert scope["state"]["guard"].status == "scanned"
         assert scope["state"]["user"] == "ada"
+
+
+async def test_what_stands_outside_learns_of_a_refusal(guard: Guard) -> None:
+    """Whoever counts or logs refusals finds the verdict where that of a passed request is."""
+    for body, status in ((chat(ATTACK), 400), (gzip.compress(b" "), 400), (b" " * 201, 413)):
+        scope = http_scope()
+        guarded = GuardMiddleware(Notes(), guard, max_body_bytes=200)
+        assert (await exchange(guarded, scope, [body])).status == status
+        assert scope["state"]["guard"].blocked
 
 
 async def test_a_flagged_request_passes_with_headers_on_its_response(flagging: Guard) -> None:

@@ -42,12 +42,12 @@ class GuardMiddleware:
     Every request is read, whatever its method, path or content type; only one without a body,
     without a query string and with a path of a few plain words needs no judgement.
     `scope["state"]["guard"]`, which is `request.state.guard` in Starlette and FastAPI, holds the
-    `Verdict`. A blocked request is answered in the error format of its dialect and never reaches
-    the application. A flagged one passes and its response carries `x-guard-action: flag` and
-    `x-guard-score`; one that was not scanned whole carries `x-guard-status: unscanned`. In shadow
-    mode everything passes, also what is over the cap, and `x-guard-mode: shadow` stands beside
-    what would have been done. `x-guard-*` headers of anybody else's are taken away, from requests
-    and from responses.
+    `Verdict`, also for a middleware outside, also of a refusal. A blocked request is answered in
+    the error format of its dialect and never reaches the application. A flagged one passes and its
+    response carries `x-guard-action: flag` and `x-guard-score`; one that was not scanned whole
+    carries `x-guard-status: unscanned`. In shadow mode everything passes, also what is over the
+    cap, and `x-guard-mode: shadow` stands beside what would have been done. `x-guard-*` headers of
+    anybody else's are taken away, from requests and from responses.
 
     Text frames of a WebSocket are judged one by one (block: close 1008), binary frames follow the
     policy's `on_unscanned`; `websocket.state.guard` holds the latest verdict.
@@ -122,6 +122,8 @@ class GuardMiddleware:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Before the scope is copied: what stands outside reads the verdict here, also of a refusal.
+        state = scope.setdefault("state", {})
         try:
             body, more = await read_body(receive, self.max_body_bytes)
         except ClientLeftError:
@@ -138,6 +140,7 @@ class GuardMiddleware:
             if verdict is None:  # the client has left
                 await send_nothing(send)
                 return
+            state["guard"] = verdict
             if verdict.blocked:
                 if over:
                     refusal = too_large(self.max_body_bytes, dialect_of(route_path(scope)))

@@ -46,10 +46,10 @@ class GuardedSocket:
         query = self._scope.get("query_string", b"").decode("latin-1")
         if not nothing_to_read(self._scope["path"], query, b""):
             verdict = await self._judge.body(self._scope, b"", query=query)
+        scope = scope_with(self._scope, verdict)
         if verdict.blocked:
             await self._close(verdict)
             return
-        scope = scope_with(self._scope, verdict)
         self._state = scope["state"]
         try:
             await app(scope, self.receive, self.send)
