@@ -76,7 +76,8 @@ def content_type_of(header: str) -> tuple[str, str, str]:
         return kind, "", ""
     told = Message()
     told["content-type"] = header
-    parameters = [(key.lower(), value) for key, value in told.get_params([])[1:]]
+    # The very same twice, as some clients send it, means the same to every reader.
+    parameters = list(dict.fromkeys((k.lower(), v) for k, v in told.get_params([])[1:]))
     if len(dict(parameters)) < len(parameters) or any(isinstance(v, tuple) for _, v in parameters):
         # Starlette takes the last of two, others the first.
         raise UnreadableError(
