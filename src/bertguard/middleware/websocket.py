@@ -35,6 +35,7 @@ class GuardedSocket:
         self._state: dict[str, object] = {}
         self._connect: Message | None = None
         self._next: asyncio.Task[Message] | None = None
+        self._turn = asyncio.Lock()
         self._closed_with: int | None = None
 
     async def run(self, app: ASGIApp) -> None:
@@ -62,13 +63,14 @@ class GuardedSocket:
         if self._connect is not None:
             message, self._connect = self._connect, None
             return message
-        # A task of its own: an application may give up waiting (a heartbeat's timeout), and the
-        # message that is being scored then must not be lost.
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._next_judged())
-        message = await asyncio.shield(self._next)
-        self._next = None
-        return message
+        async with self._turn:  # each who waits gets a message of his own, in turn
+            # A task of its own: an application may give up waiting (a heartbeat's timeout), and the
+            # message that is being scored then must not be lost.
+            if self._next is None:
+                self._next = asyncio.ensure_future(self._next_judged())
+            message = await asyncio.shield(self._next)
+            self._next = None
+            return message
 
     async def _next_judged(self) -> Message:
         if self._closed_with is None:
