@@ -457,6 +457,29 @@ async def test_a_guard_that_cannot_be_loaded_stops_the_start_up() -> None:
     assert sent == ["lifespan.startup.failed"]  # as Starlette says it
 
 
+async def test_a_request_that_gives_up_begins_no_second_load(guard: Guard) -> None:
+    """Impatient clients while a checkpoint is loading must not load it once each."""
+    loads: list[None] = []
+    go = threading.Event()
+
+    def load() -> Guard:
+        loads.append(None)
+        go.wait(timeout=10)
+        return guard
+
+    guarded = GuardMiddleware(Notes(), load)
+    for _ in range(3):
+        impatient = asyncio.create_task(exchange(guarded, http_scope(), [chat(BENIGN)]))
+        await asyncio.sleep(0.05)
+        impatient.cancel()
+        await asyncio.wait({impatient})
+    patient = asyncio.create_task(exchange(guarded, http_scope(), [chat(BENIGN)]))
+    await asyncio.sleep(0.05)
+    go.set()
+    assert (await patient).status == 200
+    assert len(loads) == 1
+
+
 async def test_without_a_lifespan_the_first_request_loads_the_guard(guard: Guard) -> None:
     """Requests that arrive together wait for one load; a load that fails is a 503."""
     calls = 0
