@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import httpx
 import httpx2
@@ -19,6 +23,7 @@ from bertguard import Action, Channel, Guard, GuardTransport, Policy, Thresholds
 from bertguard.client import SyncGuardTransport, guard_client, guarded_client
 from bertguard.client.transports import faces
 from bertguard.errors import ConfigurationError, MissingExtraError
+from bertguard.scoring import Window
 from faces import FACES, Face
 from loopback import FakeLLM, serve
 from support import ATTACK, BENIGN, KeywordScorer
@@ -118,6 +123,17 @@ async def test_a_flagged_request_passes_with_its_verdict(
     assert len(llm.received) == 2
 
 
+async def test_an_upstream_cannot_report_in_the_guards_name(face: Face, guard: Guard) -> None:
+    """`x-guard-*` of an upstream is taken away in any spelling; the rest is kept as it is."""
+    own = [(b"X-Guard-Action", b"allow"), (b"x_guard_score", b"0"), (b"X-Kept", b"caf\xe9")]
+    upstream = face.module.MockTransport(lambda _: face.module.Response(200, headers=own))
+    client = face.client(guard, transport=upstream)
+    response = await face.request(client, "POST", f"http://llm{CHAT}", json=chat(BENIGN))
+    await face.close(client)
+    assert response.headers.raw == own[2:]
+    assert response.headers["x-kept"] == "café"
+
+
 async def test_a_guard_that_fails_closes_the_door(
     face: Face, llm: FakeLLM, url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -130,6 +146,56 @@ async def test_a_guard_that_fails_closes_the_door(
     assert (response.status_code, response.headers["x-should-retry"]) == (503, "false")
     assert "KeyError" in caplog.text
     assert "France" not in caplog.text + response.text
+
+
+async def test_a_stuck_guard_takes_no_longer_than_the_caller_waits(face: Face) -> None:
+    """The read timeout of a request bounds the scoring, too; what has no score is unscanned."""
+    go = threading.Event()
+
+    class Stuck(KeywordScorer):
+        def score(self, windows: Sequence[Window]) -> Sequence[float]:
+            go.wait(timeout=20)
+            return super().score(windows)
+
+    sent: list[object] = []
+
+    def answer(request: Any) -> Any:
+        sent.append(request)
+        return face.module.Response(200)
+
+    with Guard(Stuck()) as guard:
+        client = face.client(guard, transport=face.module.MockTransport(answer), timeout=600)
+        before = time.monotonic()
+        response = await face.request(
+            client, "POST", f"http://llm{CHAT}", json=chat(BENIGN), timeout=0.2
+        )
+        took = time.monotonic() - before
+        await face.close(client)
+        go.set()
+    assert response.status_code == 503
+    assert response.extensions["guard"].unscanned == ("deadline",)
+    assert sent == []
+    assert took < 10
+
+
+async def test_something_that_wraps_a_guard_is_told_nothing_new(face: Face, guard: Guard) -> None:
+    """A timeout shorter than the guard's is no argument for one that has no timeout."""
+
+    class Wrapper:
+        policy = guard.policy
+
+        async def check_body(self, body: bytes, *, path, headers, query, trusted_roles) -> Verdict:  # type: ignore[no-untyped-def]
+            return await guard.check_body(body, path=path)
+
+        def check_body_sync(self, body: bytes, *, path, headers, query, trusted_roles) -> Verdict:  # type: ignore[no-untyped-def]
+            return guard.check_body_sync(body, path=path)
+
+    upstream = face.module.MockTransport(lambda _: face.module.Response(200))
+    client = face.client(Wrapper(), transport=upstream, timeout=1)  # type: ignore[arg-type]
+    for text, status in ((BENIGN, 200), (ATTACK, 400)):
+        response = await face.request(client, "POST", f"http://llm{CHAT}", json=chat(text))
+        assert response.status_code == status
+    await face.close(client)
 
 
 async def test_what_the_application_wrote_is_trusted(
@@ -297,6 +363,41 @@ def test_a_client_of_an_unknown_build_is_refused(guard: Guard) -> None:
 
     with pytest.raises(ConfigurationError, match="unknown here"):
         guard_client(Odd(), guard)
+
+
+def test_a_client_with_a_send_of_its_own_is_taken_on_the_callers_word(
+    face: Face, guard: Guard
+) -> None:
+    """It may go past the transports, so somebody has to say that it does not."""
+    base = face.module.Client if face.sync else face.module.AsyncClient
+
+    class Counts(base):  # type: ignore[misc, valid-type]
+        sent = 0
+
+        def send(self, request: Any, **options: Any) -> Any:
+            self.sent += 1
+            return super().send(request, **options)
+
+    answer = face.module.MockTransport(lambda _: face.module.Response(200))
+    client = Counts(transport=answer)
+    patched = base(transport=answer)
+    patched._transport_for_url = lambda url: answer
+    for other, name in ((client, "send"), (patched, "_transport_for_url")):
+        with pytest.raises(ConfigurationError, match=f"has a {name} of its own.*own_send=True"):
+            guard_client(other, guard)
+    assert guard_client(client, guard, own_send=True) is client
+
+    async def statuses() -> list[int]:
+        asked = [
+            await face.request(client, "POST", f"http://llm{CHAT}", json=chat(text))
+            for text in (BENIGN, ATTACK)
+        ]
+        await face.close(client)
+        await face.close(patched)
+        return [response.status_code for response in asked]
+
+    assert asyncio.run(statuses()) == [200, 400]
+    assert client.sent == 2
 
 
 def test_without_httpx2_the_error_names_the_extra(

@@ -339,6 +339,6 @@ def test_googles_own_client_is_not_taken_for_guarded() -> None:
     """Its `send` goes past the transports that it holds, so wrapping them would guard nothing."""
     inner: Any = genai.Client(api_key="k")._api_client
     with Guard(KeywordScorer()) as guard:
-        with pytest.raises(ConfigurationError, match="unknown here"):
+        with pytest.raises(ConfigurationError, match="has a send of its own"):
             guard_client(inner._async_httpx_client, guard)
         assert guard_client(inner._httpx_client, guard)

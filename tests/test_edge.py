@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Coroutine, Mapping
 
+import httpx
 import pytest
+from starlette.types import Message
 
-from bertguard import Action, Guard, Policy, Role
+from bertguard import Action, Guard, GuardMiddleware, GuardTransport, Policy, Role
 from bertguard.edge import (
     checked_cap,
     checked_guard,
+    is_report,
     log_failure,
     not_judged,
     nothing_to_read,
 )
 from bertguard.errors import ConfigurationError
 from bertguard.policy import roles
+from rawasgi import Notes, http_scope
 from support import ATTACK, KeywordScorer
 
 
@@ -92,3 +97,34 @@ def test_failures_are_logged_by_type_and_place(caplog: pytest.LogCaptureFixture)
     assert "LookupError" in caplog.text
     assert "test_edge.py" in caplog.text
     assert ATTACK not in caplog.text
+
+
+@pytest.mark.parametrize("side", ["guard", "client", "middleware"])
+def test_other_event_loops_are_refused_in_words(side: str) -> None:
+    """Under trio no loop of asyncio runs, just as here, where the coroutine is driven by hand."""
+    request = httpx.Request("POST", "http://llm/v1/chat/completions", json=["hello"])
+    answers = httpx.MockTransport(lambda _: httpx.Response(200))
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"hello"}
+
+    async def send(message: Message) -> None:
+        raise AssertionError("nothing is answered")
+
+    with Guard(KeywordScorer()) as guard:
+        asked: Mapping[str, Callable[[], Coroutine[object, object, object]]] = {
+            "guard": lambda: guard.check("hello"),
+            "client": lambda: GuardTransport(guard, answers).handle_async_request(request),
+            "middleware": lambda: GuardMiddleware(Notes(), guard)(http_scope(), receive, send),
+        }
+        coroutine = asked[side]()
+        with pytest.raises(ConfigurationError, match="no event loop of asyncio is running"):
+            coroutine.send(None)
+        coroutine.close()
+
+
+def test_what_reports_is_known_by_its_name() -> None:
+    """In any case and with either of the two characters that gateways take for one."""
+    assert is_report(b"X-Guard-Action")
+    assert is_report(b"x_guard_status")
+    assert not is_report(b"x-guardian")

@@ -8,12 +8,13 @@ import json
 import threading
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from starlette.applications import Starlette
-from starlette.types import Message
+from starlette.types import Message, Receive, Scope, Send
 
 from bertguard import Action, Channel, Guard, GuardMiddleware, Policy, Role, Thresholds, Verdict
 from bertguard.errors import ConfigurationError, ScorerError
@@ -61,7 +62,7 @@ async def test_a_benign_request_reaches_the_application_as_it_was_sent(guard: Gu
     result = await exchange(GuardMiddleware(app, guard), http_scope(), [body])
     assert app.messages == [{"type": "http.request", "body": body, "more_body": False}]
     assert result.sent == [
-        {"type": "http.response.start", "status": 200, "headers": app.headers},
+        {"type": "http.response.start", "status": 200, "headers": list(app.headers)},
         {"type": "http.response.body", "body": b"answer"},
     ]
 
@@ -154,10 +155,24 @@ async def test_state_is_shared_with_what_stands_outside(guard: Guard) -> None:
             scope["state"]["user"] = "ada"
             await super().__call__(scope, receive, send)
 
-    for scope in (http_scope(), http_scope(state={"db": "pool"})):
-        await exchange(GuardMiddleware(Leaves(), guard), scope, [chat(BENIGN)])
+    packed = [*JSON, (b"content-encoding", b"gzip")]
+    for scope, body in (
+        (http_scope(), chat(BENIGN)),
+        (http_scope(state={"db": "pool"}), chat(BENIGN)),
+        (http_scope(headers=packed), gzip.compress(chat(BENIGN))),
+    ):
+        await exchange(GuardMiddleware(Leaves(), guard), scope, [body])
         assert scope["state"]["guard"].status == "scanned"
         assert scope["state"]["user"] == "ada"
+
+
+async def test_what_stands_outside_learns_of_a_refusal(guard: Guard) -> None:
+    """Whoever counts or logs refusals finds the verdict where that of a passed request is."""
+    for body, status in ((chat(ATTACK), 400), (gzip.compress(b" "), 400), (b" " * 201, 413)):
+        scope = http_scope()
+        guarded = GuardMiddleware(Notes(), guard, max_body_bytes=200)
+        assert (await exchange(guarded, scope, [body])).status == status
+        assert scope["state"]["guard"].blocked
 
 
 async def test_a_flagged_request_passes_with_headers_on_its_response(flagging: Guard) -> None:
@@ -174,16 +189,31 @@ async def test_a_flagged_request_passes_with_headers_on_its_response(flagging: G
     assert app.scopes[0]["state"]["guard"].action is Action.FLAG
 
 
-async def test_an_application_cannot_contradict_the_report(flagging: Guard) -> None:
-    """Where the guard reports, an `x-guard-*` value of the application's own gives way."""
-    own = [(b"X-Guard-Action", b"allow"), (b"x-guard-note", b"mine")]
-    guarded = GuardMiddleware(Notes(headers=own), flagging)
+@pytest.mark.parametrize("report_headers", [True, False])
+async def test_only_the_guard_reports(flagging: Guard, report_headers: bool) -> None:
+    """`x-guard-*` of the application's own, or of an upstream behind it, is taken away always."""
+    own = [(b"X-Guard-Action", b"block"), (b"x_guard_note", b"mine"), (b"x-guardian", b"kept")]
+    options: dict[str, Any] = {"report_headers": report_headers, "exempt": ["/exempt"]}
+    guarded = GuardMiddleware(Notes(headers=own), flagging, **options)
     reported = await exchange(guarded, http_scope(), [chat(ATTACK)])
-    silent = await exchange(guarded, http_scope(), [chat(BENIGN)])
-    names = [name for name, _ in reported.sent[0]["headers"]]
-    assert names == [b"x-guard-note", b"x-guard-action", b"x-guard-score"]
-    assert reported.headers["x-guard-action"] == "flag"
-    assert silent.sent[0]["headers"] == own
+    report = {"x-guard-action": "flag", "x-guard-score": "0.9900"} if report_headers else {}
+    assert reported.headers == {"x-guardian": "kept", **report}
+    for scope in (http_scope(), http_scope("/exempt")):
+        silent = await exchange(guarded, scope, [chat(BENIGN)])
+        assert silent.headers == {"x-guardian": "kept"}
+
+
+async def test_trailers_report_nothing_either(guard: Guard) -> None:
+    """A header after the body (RFC 9110 section 6.5) is a header."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
+        await send({"type": "http.response.body", "body": b""})
+        trailers = [(b"x-guard-status", b"scanned"), (b"etag", b"1")]
+        await send({"type": "http.response.trailers", "headers": trailers, "more_trailers": False})
+
+    answer = await exchange(GuardMiddleware(app, guard), http_scope(), [chat(BENIGN)])
+    assert answer.sent[-1]["headers"] == [(b"etag", b"1")]
 
 
 async def test_verdicts_can_be_kept_out_of_the_response(flagging: Guard) -> None:
@@ -326,6 +356,21 @@ async def test_a_compressed_body_is_forwarded_as_it_was_read(guard: Guard) -> No
     assert headers[b"content-length"] == b"%d" % len(app.body)
 
 
+async def test_the_cap_counts_inflated_bytes_too(guard: Guard, shadow: Guard) -> None:
+    """Few bytes on the wire do not make many in memory; a trial passes them as they came."""
+    headers = [*JSON, (b"content-encoding", b"gzip")]
+    fine, large = gzip.compress(chat(BENIGN * 3)), gzip.compress(chat(BENIGN * 20))
+    assert len(large) < 200
+    for which, body, status in ((guard, fine, 200), (guard, large, 413), (shadow, large, 200)):
+        app = Notes()
+        guarded = GuardMiddleware(app, which, max_body_bytes=200)
+        result = await exchange(guarded, http_scope(headers=headers), [body])
+        assert result.status == status
+    assert app.body == large
+    assert dict(app.scopes[0]["headers"])[b"content-encoding"] == b"gzip"
+    assert app.scopes[0]["state"]["guard"].unscanned == ("too_large",)
+
+
 async def test_a_body_that_does_not_inflate_reaches_the_application_in_shadow_mode(
     shadow: Guard,
 ) -> None:
@@ -410,6 +455,29 @@ async def test_a_guard_that_cannot_be_loaded_stops_the_start_up() -> None:
             await lifespan(GuardMiddleware(app, load), sent)
         assert "lifespan.startup.complete" not in sent
     assert sent == ["lifespan.startup.failed"]  # as Starlette says it
+
+
+async def test_a_request_that_gives_up_begins_no_second_load(guard: Guard) -> None:
+    """Impatient clients while a checkpoint is loading must not load it once each."""
+    loads: list[None] = []
+    go = threading.Event()
+
+    def load() -> Guard:
+        loads.append(None)
+        go.wait(timeout=10)
+        return guard
+
+    guarded = GuardMiddleware(Notes(), load)
+    for _ in range(3):
+        impatient = asyncio.create_task(exchange(guarded, http_scope(), [chat(BENIGN)]))
+        await asyncio.sleep(0.05)
+        impatient.cancel()
+        await asyncio.wait({impatient})
+    patient = asyncio.create_task(exchange(guarded, http_scope(), [chat(BENIGN)]))
+    await asyncio.sleep(0.05)
+    go.set()
+    assert (await patient).status == 200
+    assert len(loads) == 1
 
 
 async def test_without_a_lifespan_the_first_request_loads_the_guard(guard: Guard) -> None:

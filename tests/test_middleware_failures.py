@@ -6,8 +6,12 @@ import asyncio
 import logging
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 import pytest
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import Message
 
 from bertguard import Channel, Guard, GuardMiddleware, Policy, Thresholds, Verdict
@@ -68,13 +72,13 @@ class SlowScorer(KeywordScorer):
 
 
 async def test_a_client_that_leaves_half_way_leaves_nothing_behind(guard: Guard) -> None:
-    """Nothing is forwarded, nothing is sent, and no task stays."""
+    """Nothing is forwarded, the exchange ends as nginx ends it, and no task stays."""
     app = Notes()
     before = asyncio.all_tasks()
     result = await exchange(
         GuardMiddleware(app, guard), http_scope(), [chat(BENIGN)[:20]], leaves=True
     )
-    assert (app.scopes, result.sent) == ([], [])
+    assert (app.scopes, result.status, result.body) == ([], 499, b"")
     assert asyncio.all_tasks() == before
 
 
@@ -103,7 +107,35 @@ async def test_a_client_that_leaves_while_a_long_text_is_scored_is_not_served() 
         await asyncio.wait_for(call, timeout=5)
         assert asyncio.all_tasks() == before
         scorer.go.set()
-    assert (app.scopes, sent) == ([], [])
+    assert (app.scopes, [message.get("status") for message in sent]) == ([], [499, None])
+
+
+@pytest.mark.parametrize("half_way", [True, False])
+async def test_a_client_that_leaves_is_no_error_of_what_stands_outside(half_way: bool) -> None:
+    """Starlette's BaseHTTPMiddleware raises where there is no response at all."""
+    scorer = SlowScorer()
+    statuses: list[int] = []
+
+    async def outside(request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        statuses.append(response.status_code)
+        return response
+
+    with Guard(scorer) as guard:
+        guarded = BaseHTTPMiddleware(GuardMiddleware(Notes(), guard), outside)
+        body = chat(BENIGN)[:20] if half_way else chat(BENIGN)
+        messages: list[Message] = [{"type": "http.request", "body": body, "more_body": half_way}]
+
+        async def receive() -> Message:
+            return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            raise OSError("the client has gone")
+
+        with suppress(OSError):  # Starlette's own middleware does send
+            await asyncio.wait_for(guarded(http_scope(), receive, send), timeout=5)
+        scorer.go.set()
+    assert statuses == [499]
 
 
 async def test_a_disconnect_seen_during_scoring_reaches_the_application() -> None:

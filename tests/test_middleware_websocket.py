@@ -240,6 +240,23 @@ async def test_a_message_is_not_lost_when_the_application_gives_up_waiting() -> 
     assert [message["text"] for message in heard] == [BENIGN, "two"]
 
 
+async def test_each_who_waits_gets_a_message_of_his_own() -> None:
+    """An application may ask again while an earlier question of its own still waits."""
+    heard: list[list[str]] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        waiting = [asyncio.ensure_future(receive()) for _ in range(3)]
+        await asyncio.sleep(0)
+        waiting[1].cancel()
+        answers = await asyncio.gather(waiting[0], waiting[2], receive())
+        heard.append([message["text"] for message in answers])
+
+    with Guard(KeywordScorer()) as guard:
+        await Line(text("one"), text("two"), text("three")).run(GuardMiddleware(app, guard))
+    assert heard == [["one", "two", "three"]]
+
+
 async def test_after_a_refusal_the_application_can_send_nothing_more() -> None:
     """`send` raises an OSError, as ASGI wants it after the end; one close frame is sent."""
     errors: list[BaseException] = []

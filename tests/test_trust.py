@@ -130,10 +130,35 @@ async def test_only_the_input_is_left_unscored(guard: Guard, beside: dict[str, o
     assert (await judged(guard, "/v1/embeddings", body, client=True)).blocked
 
 
-async def test_token_ids_of_an_embedding_stay_unscanned(guard: Guard) -> None:
+@pytest.mark.parametrize("ids", [[1, 2, 3], [[1, 2], [3]], [BENIGN, [1, 2]]])
+async def test_token_ids_of_an_embedding_are_left_out_like_its_texts(
+    guard: Guard, ids: list[object]
+) -> None:
+    """LangChain sends them instead of texts; nobody follows the ones more than the others."""
+    verdict = await judged(guard, "/v1/embeddings", {"input": ids}, client=True)
+    assert (verdict.action, verdict.unscanned) == (Action.ALLOW, ())
+    assert verdict.notes == ("unscored_embedding at /input",)
+    strict = guard.with_policy(Policy(trusted_roles=[]))
+    for which, client in ((guard, False), (strict, True)):
+        verdict = await judged(which, "/v1/embeddings", {"input": ids}, client=client)
+        assert (verdict.action, verdict.unscanned) == (Action.BLOCK, ("token_ids at /input",))
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/completions", {"prompt": [1, 2, 3]}),
+        ("/v1/embeddings", {"prompt": [1, 2, 3], "input": "x"}),
+        ("/v1//embeddings", {"input": [1, 2, 3]}),
+    ],
+)
+async def test_token_ids_anywhere_else_stay_unscanned(
+    guard: Guard, path: str, body: object
+) -> None:
     """Nobody can say what they mean, so `on_unscanned` decides in both edges."""
-    verdict = await judged(guard, "/v1/embeddings", {"input": [1, 2, 3]}, client=True)
-    assert (verdict.action, verdict.unscanned) == (Action.BLOCK, ("token_ids at /input",))
+    verdict = await judged(guard, path, body, client=True)
+    assert verdict.action is Action.BLOCK
+    assert [entry.partition(" ")[0] for entry in verdict.unscanned] == ["token_ids"]
 
 
 @pytest.mark.parametrize("role", ["system", "developer", "assistant"])

@@ -44,6 +44,14 @@ def checked_cap(max_body_bytes: int) -> int:
     return max_body_bytes
 
 
+def is_report(name: bytes) -> bool:
+    """Whether a header is one that the guard reports with, so that nobody else's may pass for it.
+
+    Gateways read "_" and "-" as the same character.
+    """
+    return name.lower().replace(b"_", b"-").startswith(b"x-guard-")
+
+
 def nothing_to_read(path: str, query: str, body: bytes) -> bool:
     """Whether a request holds no text at all, so that a health probe need not wait for a model.
 

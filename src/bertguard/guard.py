@@ -22,6 +22,21 @@ from bertguard.walk import Body, Walk, one_text
 from bertguard.wire.reading import Reading
 
 
+def asyncio_only() -> None:
+    """Say so where there is no event loop of asyncio: nothing below can wait for a score.
+
+    Raises:
+        ConfigurationError: under trio, say.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "no event loop of asyncio is running (is this trio?), and the guard's asynchronous "
+            "side needs one; run it under asyncio, or use check_sync and its like in a thread"
+        ) from None
+
+
 class Guard:
     """Scores texts and request bodies, and says what the policy asks for.
 
@@ -170,19 +185,24 @@ class Guard:
         headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
         query: str = "",
         trusted_roles: Collection[Role] = (),
+        timeout_seconds: float | None = None,
     ) -> Verdict:
         """Judge one HTTP request body.
 
         `path`, `headers` and `query` (without "?") help to recognise the dialect; none of them
         can make a text go unread. A body that cannot be read in exactly one way is a blocking
-        verdict with `unscanned=("unreadable:<reason>",)`, not an exception.
+        verdict with `unscanned=("unreadable:<reason>",)`, not an exception. `timeout_seconds` can
+        only shorten the guard's own.
         """
-        return await self._run(Walk(self, Body.of(body, path, headers, query), trusted_roles))
+        walk = Walk(self, Body.of(body, path, headers, query), trusted_roles)
+        return await self._run(walk, timeout_seconds)
 
-    async def _run(self, walk: Walk) -> Verdict:
+    async def _run(self, walk: Walk, timeout_seconds: float | None = None) -> Verdict:
+        asyncio_only()
+        seconds = self._seconds(timeout_seconds)
         try:
-            future = self._submit(walk)
-            async with asyncio.timeout(self.timeout_seconds):
+            future = self._submit(walk, seconds)
+            async with asyncio.timeout(seconds):
                 scored = await asyncio.wrap_future(future)
         except TimeoutError:
             return self._failed(walk, DeadlineError())
@@ -210,15 +230,18 @@ class Guard:
         headers: Mapping[str, str] | Sequence[tuple[str, str]] = (),
         query: str = "",
         trusted_roles: Collection[Role] = (),
+        timeout_seconds: float | None = None,
     ) -> Verdict:
         """`check_body` for scripts and synchronous clients."""
-        return self._run_sync(Walk(self, Body.of(body, path, headers, query), trusted_roles))
+        walk = Walk(self, Body.of(body, path, headers, query), trusted_roles)
+        return self._run_sync(walk, timeout_seconds)
 
-    def _run_sync(self, walk: Walk) -> Verdict:
+    def _run_sync(self, walk: Walk, timeout_seconds: float | None = None) -> Verdict:
+        seconds = self._seconds(timeout_seconds)
         try:
-            future = self._submit(walk)
+            future = self._submit(walk, seconds)
             try:
-                scored = future.result(timeout=self.timeout_seconds)
+                scored = future.result(timeout=seconds)
             except TimeoutError:
                 future.cancel()
                 raise DeadlineError from None
@@ -228,12 +251,15 @@ class Guard:
 
     # -- the walk's ends -------------------------------------------------------------------
 
-    def _submit(self, walk: Walk) -> Future[list[Scored[Place]]]:
+    def _seconds(self, asked: float | None) -> float:
+        return self.timeout_seconds if asked is None else min(asked, self.timeout_seconds)
+
+    def _submit(self, walk: Walk, seconds: float) -> Future[list[Scored[Place]]]:
         return self._batcher.submit(
             walk.windows(),
             cost=walk.cost,
             cost_when_read=lambda: walk.total_chars,
-            timeout_seconds=self.timeout_seconds,
+            timeout_seconds=seconds,
             scored=walk.scored,
         )
 

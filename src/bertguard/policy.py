@@ -125,19 +125,22 @@ class Policy:
         flag_at, block_at = defaults[channel.value]
         return Thresholds(flag_at, block_at)
 
-    def scored(
-        self, segments: Sequence[Segment], trusted: Collection[Role | str]
-    ) -> tuple[list[Segment], list[str]]:
-        """The segments to score, each in its channel, and notes about what is left out.
+    def trusts(self, role: Role, trusted: Collection[Role | str]) -> bool:
+        """Whether texts of a role are not scored.
 
         `trusted` is what the edge says; it counts where the policy names no roles of its own.
         """
-        trusted = trusted if self.trusted_roles is None else self.trusted_roles
+        return role in (trusted if self.trusted_roles is None else self.trusted_roles)
+
+    def scored(
+        self, segments: Sequence[Segment], trusted: Collection[Role | str]
+    ) -> tuple[list[Segment], list[str]]:
+        """The segments to score, each in its channel, and notes about what is left out."""
         channels = self.channels or {}
         chosen: list[Segment] = []
         notes: dict[str, None] = {}
         for segment in segments:
-            if segment.role not in trusted:
+            if not self.trusts(segment.role, trusted):
                 channel = channels.get(segment.role, segment.channel)
                 same = channel is segment.channel
                 chosen.append(segment if same else replace(segment, channel=channel))

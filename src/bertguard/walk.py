@@ -90,10 +90,13 @@ class Walk:
         """Every window of every view of every segment; runs in a worker, piece by piece."""
         reading = self._source.read() if isinstance(self._source, Body) else self._source
         self.dialect = reading.dialect
-        self.unscanned += reading.unscanned
         self.notes += reading.notes
-        self.segments, left_out = self._guard.policy.scored(reading.segments, self._trusted)
-        self.notes += left_out
+        policy = self._guard.policy
+        self.segments, left_out = policy.scored(reading.segments, self._trusted)
+        embedded = reading.embedded if policy.trusts(Role.EMBEDDING, self._trusted) else ()
+        left_out += [f"unscored_embedding at {entry.partition(' at ')[2]}" for entry in embedded]
+        self.notes += dict.fromkeys(left_out)
+        self.unscanned += [entry for entry in reading.unscanned if entry not in embedded]
         self.total_chars = sum(len(segment.text) for segment in self.segments)
         left = self._guard.max_windows
         for number, segment in enumerate(self.segments):

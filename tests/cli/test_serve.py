@@ -76,6 +76,7 @@ def test_a_checkpoint_and_a_mode_are_options(checkpoint: Path) -> None:
         (("--on-unscanned", "hope"), "hope"),
         (("--flag-at", "data=2"), "2"),
         (("--upstream", "ftp://example.com"), "http(s)"),
+        (("--port", "99999"), "65535"),
     ],
 )
 def test_an_option_that_cannot_work_stops_the_start(options: tuple[str, ...], words: str) -> None:

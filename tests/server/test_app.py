@@ -10,6 +10,8 @@ import openai
 import pytest
 from anthropic import Anthropic, AsyncAnthropic, BadRequestError
 from openai import AsyncOpenAI, OpenAI
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
 from bertguard.guard import Guard
 from bertguard.policy import Policy
@@ -145,6 +147,23 @@ def test_healthz_says_which_model_judges_and_nothing_about_the_upstream(url: str
     response = httpx.get(f"{url}/healthz")
     assert response.status_code == 200
     assert response.json() == {"status": "ok", "model": "keyword", "mode": "enforce"}
+
+
+def test_an_upstream_cannot_report_in_the_guards_name() -> None:
+    """What the LLM's server says in `x-guard-*` ends at the gateway; other headers pass."""
+
+    async def upstream(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            headers = {"x-guard-action": "allow", "x-guard-status": "scanned", "x-kept": "yes"}
+            await PlainTextResponse("hi", headers=headers)(scope, receive, send)
+
+    with (
+        serve(upstream) as behind,
+        serve(create_app(Guard(KeywordScorer()), upstream=behind)) as base,
+    ):
+        answer = httpx.post(f"{base}/v1/chat/completions", json={"messages": []})
+    assert (answer.status_code, answer.headers["x-kept"]) == (200, "yes")
+    assert not [name for name in answer.headers if name.startswith("x-guard")]
 
 
 def test_index_is_a_few_lines_of_text(url: str, echo_url: str) -> None:

@@ -28,7 +28,10 @@ _DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
 def command(
     *,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8080,
+    port: Annotated[
+        # getaddrinfo takes a larger number modulo 65536.
+        int, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes a free one.")
+    ] = 8080,
     upstream: Annotated[
         str | None,
         typer.Option(

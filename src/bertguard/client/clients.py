@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import httpx
@@ -17,6 +17,16 @@ from bertguard.segments import Role
 
 if TYPE_CHECKING:
     import httpx2
+
+# From a request to the transport that sends it, in both libraries. Methods that make requests
+# (`request`, `stream`, …) end in `send`.
+_WAY = (
+    "send",
+    "_send_handling_auth",
+    "_send_handling_redirects",
+    "_send_single_request",
+    "_transport_for_url",
+)
 
 ClientT = TypeVar(
     "ClientT", "httpx.AsyncClient", "httpx.Client", "httpx2.AsyncClient", "httpx2.Client"
@@ -102,12 +112,22 @@ def guard_client(
     *,
     trusted_roles: Collection[Role | str] = DEFAULT_TRUSTED_ROLES,
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+    own_send: bool = False,
 ) -> ClientT:
     """Put the guard into an existing client, in place, and return the client.
 
     Every transport that the client holds is wrapped, the one of a proxy or a mount like the main
     one. A client that is guarded in the very same way already is left as it is; another guard, or
     other options, stand in front of what is there, and both have to agree.
+
+    Args:
+        client: the client.
+        guard: the guard to ask.
+        trusted_roles: see `GuardTransport`, like `max_body_bytes`.
+        max_body_bytes: see `GuardTransport`.
+        own_send: True takes a subclass with a `send` of its own, on your word that it ends in
+            `super().send`, whose requests pass the transports. What it sends in any other way no
+            guard reads.
 
     Raises:
         ConfigurationError: not a client of httpx or httpx2, or one of an unknown build: for
@@ -123,27 +143,37 @@ def guard_client(
         return fresh
 
     held: Any = client
-    known = hasattr(held, "_transport") and isinstance(getattr(held, "_mounts", None), dict)
-    if not known or _sends_elsewhere(client):
-        # Both libraries have kept these two names from the start; without them, and where a
-        # subclass sends in a way of its own, there is no telling that every way out is guarded.
+    name = f"{type(client).__module__}.{type(client).__name__}"
+    if not (hasattr(held, "_transport") and isinstance(getattr(held, "_mounts", None), dict)):
+        # Both libraries have kept these two names from the start; without them there is no telling
+        # that every way out is guarded.
         raise ConfigurationError(
-            f"{type(client).__module__}.{type(client).__name__} keeps its transports in a place "
-            "that is unknown here; build the client with transport=GuardTransport(guard)"
+            f"{name} keeps its transports in a place that is unknown here; build the client with "
+            "transport=GuardTransport(guard)"
+        )
+    if not own_send and (own := _ways_of_its_own(client)):
+        raise ConfigurationError(
+            f"{name} has a {own} of its own, which may go past the transports that are guarded; "
+            f"use guarded_client(guard) in its place or, if that {own} always ends in httpx's, "
+            "guard_client(…, own_send=True)"
         )
     mounts = {key: None if way is None else wrapped(way) for key, way in held._mounts.items()}
     held._transport, held._mounts = wrapped(held._transport), mounts
     return client
 
 
-def _sends_elsewhere(client: object) -> bool:
-    """Whether a subclass sends past its own transports, as that of google-genai does."""
-    return any(
-        name in vars(kind)
+def _ways_of_its_own(client: object) -> str:
+    """What a subclass puts in place of the library's way from a request to a transport.
+
+    Nothing tells a `send` that only counts requests from that of google-genai, which hands them to
+    clients of its own: the one looks like the other until it runs.
+    """
+    kinds: list[Mapping[str, object]] = [
+        vars(kind)
         for kind in type(client).__mro__
         if kind.__module__.partition(".")[0] not in ("httpx", "httpx2", "builtins", "typing")
-        for name in ("send", "_send_single_request", "_transport_for_url")
-    )
+    ]
+    return next((name for name in _WAY for own in [vars(client), *kinds] if name in own), "")
 
 
 def _face_of(client: object) -> type[Any]:

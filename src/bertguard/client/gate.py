@@ -15,6 +15,7 @@ from bertguard.edge import (
     TOO_LARGE,
     checked_cap,
     checked_guard,
+    is_report,
     log_failure,
     not_judged,
     nothing_to_read,
@@ -81,12 +82,18 @@ class Gate:
     def about(self, request: Any) -> dict[str, Any]:
         """What the guard is told beside the body."""
         path, query = _target(request)
-        return {
+        told = {
             "path": path,
             "headers": request.headers.multi_items(),
             "query": query,
             "trusted_roles": self.trusted_roles,
         }
+        # How long the caller waits for the first sign of an answer, and the guard comes before it.
+        patience = request.extensions.get("timeout", {}).get("read")
+        own = getattr(self.guard, "timeout_seconds", None)  # something that wraps a guard may not
+        if patience is not None and own is not None and patience < own:
+            told["timeout_seconds"] = patience
+        return told
 
     def broken(self, request: Any, error: Exception) -> Verdict:
         """The guard itself failed: closed, and logged without a word of the text."""
@@ -111,7 +118,10 @@ class Gate:
         )
 
     def passed(self, response: Any, verdict: Verdict) -> Any:
-        """The upstream's own response with the verdict beside it."""
+        """The upstream's own response with the verdict beside it, and no `x-guard-*` of others."""
+        kept = [(name, value) for name, value in response.headers.raw if not is_report(name)]
+        if len(kept) < len(response.headers.raw):
+            response.headers = self.library.Headers(kept)
         response.extensions = {**response.extensions, "guard": verdict}
         return response
 

@@ -11,7 +11,7 @@ import httpx
 
 from bertguard.client.gate import DEFAULT_MAX_BODY_BYTES, DEFAULT_TRUSTED_ROLES, Gate
 from bertguard.errors import ConfigurationError, MissingExtraError
-from bertguard.guard import Guard
+from bertguard.guard import Guard, asyncio_only
 from bertguard.segments import Role
 
 RequestT = TypeVar("RequestT")
@@ -39,6 +39,7 @@ class AsyncFace(Generic[RequestT, ResponseT]):
 
     async def handle_async_request(self, request: RequestT) -> ResponseT:
         """Judge the request, then send it or answer it."""
+        asyncio_only()
         gate = self.gate
         body = await self._body(request)
         verdict = gate.known(request, body)
@@ -157,7 +158,13 @@ class GuardTransport(AsyncFace[httpx.Request, httpx.Response], httpx.AsyncBaseTr
     guard is not available, 413 where the body is over the cap), always with
     `x-should-retry: false`, and `response.extensions["guard"]` holds the `Verdict` of every
     request. Responses are passed on as they come, with no header added: it is the upstream's
-    response, and the verdict stands in the extensions.
+    response, and the verdict stands in the extensions. Only its `x-guard-*` headers are taken
+    away: on a refusal they are this guard's, so they must never be somebody else's.
+
+    The guard takes no longer than its own `timeout_seconds` (30 by default) and than the request's
+    read timeout, which then begins anew for the upstream; what has no score by then is unscanned
+    (503, unless the policy's `on_unscanned` says otherwise). Asynchronous clients run under asyncio
+    alone: under trio a request raises `ConfigurationError`.
 
     Args:
         guard: the guard to ask.

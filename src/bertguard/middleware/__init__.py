@@ -2,7 +2,8 @@
 
 The walk of one request: read the body up to the cap, judge body, path and query string, take the
 inbound `x-guard-*` headers away, then either answer with the dialect's own refusal or call the
-application with the very bytes that were scored. Responses are passed on as they come.
+application with the very bytes that were scored. Responses are passed on as they come,
+but for `x-guard-*` headers that are not this guard's.
 
     asgi         the class: which scope goes where
     judging      one question to the guard, and what counts where it fails

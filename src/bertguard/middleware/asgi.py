@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bertguard.edge import NOTHING_TO_READ, TOO_LARGE, checked_cap, nothing_to_read
-from bertguard.guard import Guard
+from bertguard.guard import Guard, asyncio_only
 from bertguard.middleware.exemptions import EXEMPT, Exemptions, route_path
 from bertguard.middleware.http import (
     ClientLeftError,
@@ -15,6 +15,7 @@ from bertguard.middleware.http import (
     read_body,
     reporting,
     scope_with,
+    send_nothing,
     send_refusal,
     while_connected,
 )
@@ -41,11 +42,12 @@ class GuardMiddleware:
     Every request is read, whatever its method, path or content type; only one without a body,
     without a query string and with a path of a few plain words needs no judgement.
     `scope["state"]["guard"]`, which is `request.state.guard` in Starlette and FastAPI, holds the
-    `Verdict`. A blocked request is answered in the error format of its dialect and never reaches
-    the application. A flagged one passes and its response carries `x-guard-action: flag` and
-    `x-guard-score`; one that was not scanned whole carries `x-guard-status: unscanned`. In shadow
-    mode everything passes, also what is over the cap, and `x-guard-mode: shadow` stands beside
-    what would have been done.
+    `Verdict`, also for a middleware outside, also of a refusal. A blocked request is answered in
+    the error format of its dialect and never reaches the application. A flagged one passes and its
+    response carries `x-guard-action: flag` and `x-guard-score`; one that was not scanned whole
+    carries `x-guard-status: unscanned`. In shadow mode everything passes, also what is over the
+    cap, and `x-guard-mode: shadow` stands beside what would have been done. `x-guard-*` headers of
+    anybody else's are taken away, from requests and from responses.
 
     Text frames of a WebSocket are judged one by one (block: close 1008), binary frames follow the
     policy's `on_unscanned`; `websocket.state.guard` holds the latest verdict.
@@ -57,7 +59,8 @@ class GuardMiddleware:
             at the first request where no lifespan is run), so that it may load a checkpoint or
             return what the application's own lifespan has loaded. If it fails at start-up, the
             start-up fails. Whoever made the guard closes it.
-        max_body_bytes: a longer body, or WebSocket message, is refused unread (413, close 1009).
+        max_body_bytes: a longer body, or WebSocket message, is refused unread (413, close 1009); a
+            compressed body also where it is longer once it is inflated.
         exempt: routes that are not read: a path (`/healthz`), everything below one (`/static/*`),
             or either with one method (`GET /static/*`). They are compared with the path as the
             application's router sees it (without `root_path`), and a path in any but its plain
@@ -73,7 +76,8 @@ class GuardMiddleware:
             the score to find his way around.
 
     Raises:
-        ConfigurationError: an option that cannot work.
+        ConfigurationError: an option that cannot work. Any call under another event loop than
+            asyncio's (hypercorn's trio worker, say) raises it, too.
     """
 
     def __init__(
@@ -101,12 +105,15 @@ class GuardMiddleware:
         return self._judge.trusted_roles
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asyncio_only()
         kind = scope["type"]
         if kind == "lifespan" and self._judge.waits_for_start_up:
             await self.app(scope, receive, self._loading_at_start_up(send))
         elif kind not in ("http", "websocket"):
             await self.app(scope, receive, send)
         elif self._exempt.match(scope) or (kind == "websocket" and not self.websocket):
+            if kind == "http":
+                send = reporting(send, None)
             await self.app(scope_with(scope, EXEMPT), receive, send)
         elif kind == "websocket":
             socket = GuardedSocket(self._judge, self.max_body_bytes, scope, receive, send)
@@ -115,18 +122,25 @@ class GuardMiddleware:
             await self._http(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Before the scope is copied: what stands outside reads the verdict here, also of a refusal.
+        state = scope.setdefault("state", {})
         try:
             body, more = await read_body(receive, self.max_body_bytes)
         except ClientLeftError:
+            await send_nothing(send)
             return
         over = len(body) > self.max_body_bytes
         if body and not over:
-            scope, body = await inflated(scope, body)
+            plain = await inflated(scope, body, self.max_body_bytes)
+            over = plain is None
+            scope, body = plain or (scope, body)
         replay = Replay(body, receive, complete=not more)
         try:
             verdict = self._over(scope) if over else await self._verdict(scope, body, replay)
-            if verdict is None:  # the client has left: there is nobody to answer
+            if verdict is None:  # the client has left
+                await send_nothing(send)
                 return
+            state["guard"] = verdict
             if verdict.blocked:
                 if over:
                     refusal = too_large(self.max_body_bytes, dialect_of(route_path(scope)))
@@ -134,8 +148,7 @@ class GuardMiddleware:
                     refusal = refuse(verdict)
                 await send_refusal(send, refusal, head=scope["method"] == "HEAD")
                 return
-            if self.report_headers:
-                send = reporting(send, verdict)
+            send = reporting(send, verdict if self.report_headers else None)
             await self.app(scope_with(scope, verdict), replay, send)
         finally:
             await replay.aclose()

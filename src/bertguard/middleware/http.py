@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from bertguard.edge import is_report
 from bertguard.errors import UnreadableError
 from bertguard.verdict import Action, Verdict
 from bertguard.wire.headers import inflate
@@ -42,19 +44,20 @@ async def read_body(receive: Receive, max_bytes: int) -> tuple[bytes, bool]:
     return bytes(body), more
 
 
-async def inflated(scope: Scope, body: bytes) -> tuple[Scope, bytes]:
+async def inflated(scope: Scope, body: bytes, max_bytes: int) -> tuple[Scope, bytes] | None:
     """Scope and body without a content encoding, so that the application reads what the guard read.
 
     Most frameworks inflate nothing, and a compressed stream can be made to hold a text of its own
-    for them. A body that does not inflate stays as it is, and is refused as unreadable.
+    for them. A body that does not inflate stays as it is, and is refused as unreadable. None where
+    there is more in it than `max_bytes`: the bound is on what a request holds in memory.
     """
     headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in scope.get("headers", ())]
     if not any(name.lower() == "content-encoding" for name, _ in headers):
         return scope, body
     try:
-        plain = await asyncio.to_thread(inflate, body, headers)
-    except UnreadableError:
-        return scope, body
+        plain = await asyncio.to_thread(inflate, body, headers, max_bytes=max_bytes)
+    except UnreadableError as error:
+        return None if error.reason == "inflated_size" else (scope, body)
     kept = [
         (name, value)
         for name, value in scope["headers"]
@@ -134,12 +137,7 @@ def scope_with(scope: Scope, verdict: Verdict) -> Scope:
     The state of a request is its own (servers copy what the lifespan left there), and it is shared
     with whatever stands outside: an outer middleware reads the verdict after the call.
     """
-    headers = [
-        (name, value)
-        for name, value in scope.get("headers", ())
-        # Gateways read "_" and "-" as the same character.
-        if not name.lower().replace(b"_", b"-").startswith(b"x-guard-")
-    ]
+    headers = [(name, value) for name, value in scope.get("headers", ()) if not is_report(name)]
     state: dict[str, object] = scope.setdefault("state", {})
     state["guard"] = verdict
     return {**scope, "headers": headers}
@@ -154,24 +152,39 @@ async def send_refusal(send: Send, refusal: Refusal, *, head: bool) -> None:
     await send({"type": "http.response.body", "body": b"" if head else refusal.body})
 
 
-def reporting(send: Send, verdict: Verdict) -> Send:
-    """`send` with the verdict's headers on the response; the very same where it has none."""
-    report: dict[bytes, bytes] = {}
-    if verdict.action is not Action.ALLOW:
-        report[b"x-guard-action"] = verdict.action.value.encode("ascii")
-        report[b"x-guard-score"] = f"{verdict.score:.4f}".encode("ascii")
-    if verdict.unscanned:
-        report[b"x-guard-status"] = b"unscanned"
-    if not report:
-        return send
-    if not verdict.enforced:
-        report[b"x-guard-mode"] = b"shadow"
+async def send_nothing(send: Send) -> None:
+    """End an exchange whose client has gone.
+
+    Nobody reads it, but what stands outside may insist on a response: Starlette's
+    `BaseHTTPMiddleware` raises where there is none. 499 is what nginx logs in this case.
+    """
+    with suppress(OSError):  # ASGI lets a server raise it once the client has gone
+        headers = [(b"content-length", b"0")]
+        await send({"type": "http.response.start", "status": 499, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def reporting(send: Send, verdict: Verdict | None) -> Send:
+    """`send` with the verdict's headers on the response, and no `x-guard-*` of anybody else's.
+
+    None reports nothing. Behind the guard may stand a gateway, whose upstream is a stranger.
+    """
+    report: list[tuple[bytes, bytes]] = []
+    if verdict is not None and verdict.action is not Action.ALLOW:
+        report.append((b"x-guard-action", verdict.action.value.encode("ascii")))
+        report.append((b"x-guard-score", f"{verdict.score:.4f}".encode("ascii")))
+    if verdict is not None and verdict.unscanned:
+        report.append((b"x-guard-status", b"unscanned"))
+    if report and verdict is not None and not verdict.enforced:
+        report.append((b"x-guard-mode", b"shadow"))
 
     async def send_with_report(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            # Two values of one header would leave it to the reader which of them counts.
-            own = [(n, v) for n, v in message.get("headers", ()) if n.lower() not in report]
-            message = {**message, "headers": [*own, *report.items()]}
+        kind = message["type"]
+        if kind in ("http.response.start", "http.response.trailers"):
+            headers = [(n, v) for n, v in message.get("headers", ()) if not is_report(n)]
+            if kind == "http.response.start":
+                headers += report
+            message = {**message, "headers": headers}
         await send(message)
 
     return send_with_report

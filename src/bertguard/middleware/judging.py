@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -42,6 +43,7 @@ class Judge:
         else:
             self._take(guard)
         self._loading = asyncio.Lock()
+        self._in_thread = threading.Lock()
 
     def _take(self, guard: object) -> Guard:
         found = checked_guard(guard)
@@ -64,10 +66,15 @@ class Judge:
         if self._guard is not None:
             return self._guard
         async with self._loading:
+            return await asyncio.to_thread(self._load)
+
+    def _load(self) -> Guard:
+        """Runs in a thread, which goes on loading where the request that began it is cancelled."""
+        with self._in_thread:
             if self._guard is None:
                 if self._factory is None:
                     raise RuntimeError("a Judge holds a guard or a way to get one")
-                return self._take(await asyncio.to_thread(self._factory))
+                return self._take(self._factory())
             return self._guard
 
     def _asked(self, scope: Scope) -> list[Guard]:

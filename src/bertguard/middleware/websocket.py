@@ -35,6 +35,7 @@ class GuardedSocket:
         self._state: dict[str, object] = {}
         self._connect: Message | None = None
         self._next: asyncio.Task[Message] | None = None
+        self._turn = asyncio.Lock()
         self._closed_with: int | None = None
 
     async def run(self, app: ASGIApp) -> None:
@@ -46,10 +47,10 @@ class GuardedSocket:
         query = self._scope.get("query_string", b"").decode("latin-1")
         if not nothing_to_read(self._scope["path"], query, b""):
             verdict = await self._judge.body(self._scope, b"", query=query)
+        scope = scope_with(self._scope, verdict)
         if verdict.blocked:
             await self._close(verdict)
             return
-        scope = scope_with(self._scope, verdict)
         self._state = scope["state"]
         try:
             await app(scope, self.receive, self.send)
@@ -62,13 +63,14 @@ class GuardedSocket:
         if self._connect is not None:
             message, self._connect = self._connect, None
             return message
-        # A task of its own: an application may give up waiting (a heartbeat's timeout), and the
-        # message that is being scored then must not be lost.
-        if self._next is None:
-            self._next = asyncio.ensure_future(self._next_judged())
-        message = await asyncio.shield(self._next)
-        self._next = None
-        return message
+        async with self._turn:  # each who waits gets a message of his own, in turn
+            # A task of its own: an application may give up waiting (a heartbeat's timeout), and the
+            # message that is being scored then must not be lost.
+            if self._next is None:
+                self._next = asyncio.ensure_future(self._next_judged())
+            message = await asyncio.shield(self._next)
+            self._next = None
+            return message
 
     async def _next_judged(self) -> Message:
         if self._closed_with is None:

@@ -89,6 +89,8 @@ class Collector:
     def __init__(self) -> None:
         self.segments: list[Segment] = []
         self.unscanned: list[str] = []
+        # Those of `unscanned` that nobody follows, as little as the texts beside them.
+        self.embedded: list[str] = []
         self.notes: list[str] = []
         self._kept: list[object] = []
         self.read: dict[int, set[str | int]] = {}
@@ -156,11 +158,13 @@ class Collector:
         if fact not in self.notes:
             self.notes.append(fact)
 
-    def unscan(self, word: str, link: Link) -> None:
+    def unscan(self, word: str, link: Link, voice: Voice = UNKNOWN) -> None:
         """Something that may reach the model and that no classifier of texts can read."""
         reason = f"{word} at {point(link)}"
         if reason not in self.unscanned:
             self.unscanned.append(reason)
+            if voice == EMBEDDING and not self.distrust:
+                self.embedded.append(reason)
 
     def turn(self, voice: Voice, texts: list[str], link: Link) -> None:
         """One turn of a conversation; `finish` joins those of the user with their neighbours."""

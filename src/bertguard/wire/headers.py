@@ -15,7 +15,9 @@ _GZIP_EXTRAS = 0b10100
 """Flags of RFC 1952 for an extra field and a comment, which no client of ours writes."""
 
 
-def inflate(body: bytes, headers: Sequence[tuple[str, str]]) -> bytes:
+def inflate(
+    body: bytes, headers: Sequence[tuple[str, str]], *, max_bytes: int = MAX_INFLATED_BYTES
+) -> bytes:
     """The body without its content encoding, under a bound on size and on ratio.
 
     Raises:
@@ -38,7 +40,7 @@ def inflate(body: bytes, headers: Sequence[tuple[str, str]]) -> bytes:
             "content_encoding",
             "the body has a content encoding that is not read here; send identity, gzip or deflate",
         )
-    room = min(MAX_INFLATED_BYTES, max(len(body), 1024) * MAX_INFLATE_RATIO)
+    room = min(max_bytes, max(len(body), 1024) * MAX_INFLATE_RATIO)
     # 47 takes gzip and zlib heads alike; some senders of "deflate" leave the head out.
     for window_bits in (47, -15) if names[0] == "deflate" else (31,):
         inflater = zlib.decompressobj(window_bits)
@@ -74,7 +76,8 @@ def content_type_of(header: str) -> tuple[str, str, str]:
         return kind, "", ""
     told = Message()
     told["content-type"] = header
-    parameters = [(key.lower(), value) for key, value in told.get_params([])[1:]]
+    # The very same twice, as some clients send it, means the same to every reader.
+    parameters = list(dict.fromkeys((k.lower(), v) for k, v in told.get_params([])[1:]))
     if len(dict(parameters)) < len(parameters) or any(isinstance(v, tuple) for _, v in parameters):
         # Starlette takes the last of two, others the first.
         raise UnreadableError(

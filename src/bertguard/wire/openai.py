@@ -173,22 +173,22 @@ def completions(document: dict[str, object], c: Collector, link: Link = "") -> N
     """`POST /v1/completions`: a prompt, or a list of them."""
     for key in ("prompt", "suffix"):
         read_content(c, document, key, USER, link)
-        _token_ids(c, document.get(key), (link, key))
+        _token_ids(c, document.get(key), USER, (link, key))
 
 
 def inputs(document: dict[str, object], c: Collector, link: Link = "") -> None:
     """`POST /v1/embeddings` and `/v1/moderations`: texts that nobody follows."""
     read_content(c, document, "input", EMBEDDING, link)
-    _token_ids(c, document.get("input"), (link, "input"))
+    _token_ids(c, document.get("input"), EMBEDDING, (link, "input"))
 
 
-def _token_ids(c: Collector, value: object, link: Link) -> None:
+def _token_ids(c: Collector, value: object, voice: Voice, link: Link) -> None:
     """Text as token ids: only the model's own tokenizer could read it."""
     items = value if isinstance(value, list) else []
     if any(isinstance(item, int | float) for item in items) or any(
         isinstance(inner, int | float) for item in items if isinstance(item, list) for inner in item
     ):
-        c.unscan("token_ids", link)
+        c.unscan("token_ids", link, voice)
 
 
 def written_by_the_application(document: dict[str, object], c: Collector) -> None:

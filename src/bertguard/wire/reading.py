@@ -15,6 +15,8 @@ class Reading:
     decides the shape of a refusal. `unscanned` lists what may reach the model although no
     classifier of texts can read it, each as "reason at pointer", e.g.
     "unknown_media at /messages/0/content/1"; the policy's `on_unscanned` decides about it.
+    `embedded` are those of `unscanned` that are the input of an embeddings endpoint, and no more
+    than that: where texts of the role `embedding` are not scored, they need not be read either.
     `notes` are facts worth a line in the verdict that change no action, e.g.
     "image at /messages/0/content/1" or "unseen_history at /previous_response_id".
 
@@ -35,3 +37,4 @@ class Reading:
     segments: tuple[Segment, ...]
     unscanned: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    embedded: tuple[str, ...] = ()

@@ -69,6 +69,7 @@ def read_request(
         tuple(collector.segments),
         tuple(collector.unscanned),
         tuple(collector.notes),
+        tuple(collector.embedded),
     )
 
 
