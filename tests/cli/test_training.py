@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import cast
 
 import pytest
 import typer
@@ -79,7 +80,7 @@ def test_a_fold_leaves_whole_sources_out(encoder: Path, tmp_path: Path) -> None:
         for text, label in TEXTS
     ]
     data.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
-    held_out = []
+    held_out: list[str] = []
     for fold in ("1/3", "2/3", "3/3"):
         out = tmp_path / fold.replace("/", "of")
         # A source that a recipe leaves out is no second answer to the question.
@@ -88,7 +89,7 @@ def test_a_fold_leaves_whole_sources_out(encoder: Path, tmp_path: Path) -> None:
             "--window", "32", "--composed", "0", "--device", "cpu", "--dtype", "fp32",
         )  # fmt: skip
         assert code == 0, err
-        held_out += read_manifest(out).training["validation_sources"]
+        held_out += cast("list[str]", read_manifest(out).training["validation_sources"])
     assert sorted(held_out) == ["one", "three", "two"]
 
 
