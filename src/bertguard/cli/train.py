@@ -242,6 +242,8 @@ def command(
         )
         for channel, most in per_channel(options or (), option, int).items()
     }
+    if min(limits.values(), default=0) < 0:
+        raise typer.BadParameter("a source cannot have fewer than 0 rows")
     condition = Where.parse(where) if where else None
     held_out_by = _chosen(context, "validation", "fold", "validation_source")
     if data:

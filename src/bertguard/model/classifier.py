@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
@@ -81,12 +82,16 @@ def load_encoder(base: str | Path) -> PreTrainedModel:
     """
     try:
         config = AutoConfig.from_pretrained(base, trust_remote_code=False)
+        if config.is_encoder_decoder or config.model_type in _DECODERS:
+            raise CheckpointError(
+                f"{base}: {config.model_type} is no encoder; use one of the BERT family"
+            )
         # transformers' own pooler (a tanh layer over [CLS]) is not used: leave it out.
         pooler = {"add_pooling_layer": False} if config.model_type in _WITH_POOLER else {}
         encoder = AutoModel.from_pretrained(
             base, trust_remote_code=False, dtype=torch.float32, **pooler
         )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"{base}: no encoder could be loaded from there ({type(error).__name__}); expected a "
             "directory with config.json and model.safetensors, or a hub id and a network"
@@ -99,6 +104,9 @@ def empty_encoder(config: PretrainedConfig) -> PreTrainedModel:
     pooler = {"add_pooling_layer": False} if config.model_type in _WITH_POOLER else {}
     return AutoModel.from_config(config, trust_remote_code=False, **pooler)  # type: ignore[no-any-return,no-untyped-call]  # it has no types
 
+
+# Language models that read from left to right and whose configuration does not say so.
+_DECODERS = frozenset({"gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "opt", "qwen2", "qwen3"})
 
 # Model types whose AutoModel class takes `add_pooling_layer`.
 _WITH_POOLER = frozenset({"bert", "roberta", "xlm-roberta", "camembert", "xlm-roberta-xl"})

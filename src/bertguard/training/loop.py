@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from bertguard.errors import ConfigurationError, DataError
-from bertguard.model.checkpoint import Manifest
+from bertguard.model.checkpoint import CONFIG, MANIFEST, TOKENIZER, WEIGHTS, Manifest
 from bertguard.model.torch_scorer import collate
 from bertguard.training import resume, saving
 from bertguard.training.augment import Augmentation, TrainingText, epoch_texts
@@ -41,6 +41,9 @@ class Step:
     loss: float
     validation: float | None = None
 
+
+# What a run that was interrupted before its end leaves beside hidden files.
+_OWN = (WEIGHTS, CONFIG, TOKENIZER)
 
 Report = Callable[[Step], None]
 
@@ -88,6 +91,16 @@ def train(
     ):
         raise ConfigurationError(
             f"{out}: is the base as well, which an interruption would destroy; name another --out"
+        )
+    strangers = sorted(
+        entry.name
+        for entry in (out.iterdir() if out.is_dir() else ())
+        if entry.name not in _OWN and not entry.name.startswith(".")
+    )
+    if strangers and not (out / MANIFEST).is_file():
+        # README.md and config.json are names that other projects have as well.
+        raise ConfigurationError(
+            f"{out}: holds {strangers[0]} and is no checkpoint; name a new or empty --out"
         )
     start = starting_point(settings)
     out.mkdir(parents=True, exist_ok=True)
@@ -222,6 +235,12 @@ def _batches(
     )
     if not windows:
         raise DataError("the training rows hold no token; nothing can be learnt from them")
+    if len({window.label for window in windows}) == 1:
+        only = "injection" if windows[0].label else "benign"
+        raise DataError(
+            f"every training text is labelled {only}: nothing could be told apart; add the other "
+            "label, or let the corpus of the package give it (--replay 0.3)"
+        )
     batches = epoch_batches(
         windows, max_tokens=settings.batch_tokens, seed=settings.seed * 1000 + epoch
     )

@@ -81,6 +81,8 @@ class Settings:
         for name, value in positive.items():
             if not 0 < value < math.inf:
                 raise ConfigurationError(f"{name}={value} must be a number above 0")
+        if not 0 <= self.seed < 2**32:
+            raise ConfigurationError(f"seed={self.seed} must be at least 0 and below 2^32")
         weights = {
             "weight_decay": self.weight_decay,
             "adversarial": self.adversarial,

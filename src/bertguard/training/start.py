@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
 from tokenizers import Tokenizer
 from torch import nn
-from transformers import AutoTokenizer
+from transformers import AutoTokenizer, PreTrainedModel
 
 from bertguard.errors import CheckpointError, ConfigurationError
 from bertguard.model.checkpoint import BUNDLED, MANIFEST, TOKENIZER, Manifest, read_manifest
@@ -71,9 +72,9 @@ def _from_checkpoint(directory: Path, settings: Settings) -> Start:
     )
     # Where the weights come from goes on with them.
     manifest = replace(manifest, training={"goes_on_from": {"name": old.name, **old.training}})
-    return Start(
-        load_classifier(directory, old), _windows(directory / TOKENIZER, manifest), manifest
-    )
+    classifier = load_classifier(directory, old)
+    _must_fit(classifier.encoder, manifest, settings.base)
+    return Start(classifier, _windows(directory / TOKENIZER, manifest), manifest)
 
 
 def _from_encoder(settings: Settings) -> Start:
@@ -110,15 +111,30 @@ def _from_encoder(settings: Settings) -> Start:
         temperature={"prompt": 1.0, "data": 1.0},
         thresholds={"prompt": (0.5, 0.9), "data": (0.5, 0.9)},
     )
-    # RoBERTa counts positions from its padding id on, so two of them hold no token.
-    positions = getattr(encoder.config, "max_position_embeddings", None) or 512
-    room = positions - (2 if "roberta" in encoder.config.model_type else 0)
+    _must_fit(encoder, manifest, settings.base)
+    tokenizer = harden(Tokenizer.from_str(backend.to_str()))
+    words = cast("nn.Embedding", encoder.get_input_embeddings())
+    known, rows = tokenizer.get_vocab_size(), words.num_embeddings
+    if known > rows:
+        raise CheckpointError(
+            f"{settings.base}: its tokenizer knows {known} tokens, but the encoder only {rows}; "
+            "they belong to different models"
+        )
+    return Start(classifier, _wrapped(tokenizer, manifest), manifest)
+
+
+def _must_fit(encoder: PreTrainedModel, manifest: Manifest, base: str) -> None:
+    """Raises ConfigurationError where a window holds more tokens than the encoder has places."""
+    room = getattr(encoder.config, "max_position_embeddings", None) or 512
+    for name, module in encoder.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa, CamemBERT and MPNet count from their padding id on: those hold no token.
+            unused = 0 if module.padding_idx is None else module.padding_idx + 1
+            room = module.num_embeddings - unused
     if manifest.window_tokens > room:
         raise ConfigurationError(
-            f"window_tokens={manifest.window_tokens}: {settings.base} reads at most {room} tokens"
+            f"window_tokens={manifest.window_tokens}: {base} reads at most {room} tokens"
         )
-    tokenizer = harden(Tokenizer.from_str(backend.to_str()))
-    return Start(classifier, _wrapped(tokenizer, manifest), manifest)
 
 
 def _manifest(
