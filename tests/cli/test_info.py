@@ -31,17 +31,19 @@ def test_it_names_what_every_extra_misses(
     there = metadata.version
 
     def version(name: str) -> str:
-        if name in ("httpx2", "pyarrow"):
+        if name in ("httpx2", "pyarrow", "transformers"):
             raise metadata.PackageNotFoundError(name)
         return there(name)
 
     monkeypatch.setattr(metadata, "version", version)
     done = CliRunner().invoke(app, ["info", "--checkpoint", str(checkpoint), "--json"])
     extras = json.loads(done.stdout)["extras"]
-    assert set(extras) == {"bench", "httpx2", "test", "torch", "train"}
+    assert set(extras) == {"bench", "httpx2", "torch", "train"}
     assert extras["httpx2"] == "not installed: httpx2"
-    assert extras["train"] == "not installed: pyarrow"
-    assert extras["torch"] == "installed"
+    # Train needs all of torch as well.
+    assert extras["train"] == "not installed: transformers, pyarrow"
+    assert extras["torch"] == "not installed: transformers"
+    assert extras["bench"] == "installed"
 
 
 def test_without_a_checkpoint_the_machine_is_described_all_the_same(tmp_path: Path) -> None:

@@ -93,6 +93,22 @@ def test_a_fold_leaves_whole_sources_out(encoder: Path, tmp_path: Path) -> None:
     assert sorted(held_out) == ["one", "three", "two"]
 
 
+def test_a_fold_of_no_data_is_refused(tmp_path: Path) -> None:
+    code, _, err = run("train", "--out", tmp_path / "out", "--fold", "1/2")
+    assert code != 0
+    assert "--fold parts the sources of DATA" in err
+
+
+def test_a_file_to_validate_on_beats_the_recipe(encoder: Path, data: Path, tmp_path: Path) -> None:
+    code, _, err = run(
+        "train", data, "--out", tmp_path / "out", "--base", encoder, "--recipe", "bundled",
+        "--validation", data, "--window", "32", "--composed", "0", "--device", "cpu",
+        "--dtype", "fp32",
+    )  # fmt: skip
+    assert code == 0, err
+    assert read_manifest(tmp_path / "out").training["validation_rows"] == 60
+
+
 def test_two_ways_to_validate_are_refused(data: Path, tmp_path: Path) -> None:
     code, _, err = run(
         "train", data, "--out", tmp_path / "out", "--fold", "1/2", "--validation", data

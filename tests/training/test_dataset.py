@@ -218,15 +218,26 @@ def test_folds_part_the_sources_and_spread_labels_and_channels() -> None:
         for source in (f"{label}{channel}{place}" for place in range(6))
         for number in range(5)
     ]
-    parts = [fold_sources(data, fold=fold, folds=3, seed=0) for fold in (1, 2, 3)]
+    parts = [fold_sources(data, fold=fold, folds=3) for fold in (1, 2, 3)]
     assert sorted(source for part in parts for source in part) == sorted({e.source for e in data})
     for part in parts:
         kinds = {(row.label, row.channel) for row in data if row.source in part}
         assert len(kinds) == 4
-    assert parts == [fold_sources(data, fold=fold, folds=3, seed=0) for fold in (1, 2, 3)]
+    assert parts == [fold_sources(data, fold=fold, folds=3) for fold in (1, 2, 3)]
+
+
+@pytest.mark.filterwarnings("error")
+def test_folds_of_few_rows_are_refused_or_quiet() -> None:
+    few = [Example(f"{number}", number % 2, "prompt", f"s{number}") for number in range(6)]
+    with pytest.raises(DataError, match="too few for 5 folds"):
+        fold_sources(few, fold=1, folds=5)
+    with pytest.raises(DataError, match="6 sources"):
+        fold_sources(few, fold=1, folds=7)
+    rare = [*(Example(f"{n}", 0, "prompt", f"s{n}") for n in range(6)), Example("x", 1, source="t")]
+    assert fold_sources(rare, fold=1, folds=5)
 
 
 @pytest.mark.parametrize(("fold", "folds"), [(0, 5), (6, 5), (1, 1)])
 def test_a_fold_that_is_not_there_is_refused(fold: int, folds: int) -> None:
     with pytest.raises(ConfigurationError, match=f"{fold}/{folds}"):
-        fold_sources(examples(10), fold=fold, folds=folds, seed=0)
+        fold_sources(examples(10), fold=fold, folds=folds)

@@ -36,7 +36,7 @@ from bertguard.training import loop
 from bertguard.training.augment import Augmentation
 from bertguard.training.examples import Example
 from bertguard.training.loop import Step, train
-from bertguard.training.objective import parameter_groups, passes
+from bertguard.training.objective import objective, parameter_groups, passes
 from bertguard.training.settings import Settings
 from bertguard.training.start import starting_point
 from tiny import tiny_encoder, tiny_tokenizer
@@ -253,21 +253,54 @@ def test_a_damaged_encoder_is_named(encoder: Path, tmp_path: Path) -> None:
 def test_a_tokenizer_of_another_model_is_refused(tmp_path: Path) -> None:
     few = BertConfig(**{**SMALL, "vocab_size": 20})
     base = tiny_encoder(tmp_path, config=few)
-    with pytest.raises(CheckpointError, match="but the encoder only 20"):
+    with pytest.raises(CheckpointError, match="knows only 20"):
         starting_point(settings(base))
 
 
-def test_a_folder_of_other_things_is_not_written_to(encoder: Path, tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("mine")
-    with pytest.raises(ConfigurationError, match=r"README\.md"):
+@pytest.mark.parametrize("name", ["README.md", "config.json", "model.safetensors"])
+def test_what_is_no_checkpoint_is_not_written_over(
+    encoder: Path, tmp_path: Path, name: str
+) -> None:
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ConfigurationError, match=name):
         train(rows(), rows(3), settings=settings(encoder), out=tmp_path, device="cpu")
-    assert (tmp_path / "README.md").read_text() == "mine"
+    assert (tmp_path / name).read_text() == "mine"
+
+
+def test_a_log_in_the_folder_stands_in_nobodys_way(encoder: Path, tmp_path: Path) -> None:
+    (tmp_path / "train.log").write_text("begun")
+    chosen = settings(encoder, epochs=1)
+    assert train(rows(), rows(3), settings=chosen, out=tmp_path, device="cpu")
+    # And a finished checkpoint may be trained anew.
+    assert train(rows(), rows(3), settings=chosen, out=tmp_path, device="cpu")
 
 
 def test_one_label_alone_teaches_nothing(encoder: Path, tmp_path: Path) -> None:
     benign = [row for row in rows() if row.label == 0]
+    out = tmp_path / "out"
     with pytest.raises(DataError, match="labelled benign"):
-        train(benign, rows(3), settings=settings(encoder), out=tmp_path, device="cpu")
+        train(benign, rows(3), settings=settings(encoder), out=out, device="cpu")
+    assert not out.exists()
+
+
+def test_the_channel_of_a_checkpoint_cannot_be_taken_away(encoder: Path, tmp_path: Path) -> None:
+    train(rows(), rows(3), settings=settings(encoder, epochs=1), out=tmp_path, device="cpu")
+    with pytest.raises(ConfigurationError, match="--no-channel"):
+        starting_point(Settings(base=str(tmp_path), channel=False))
+
+
+def test_agreement_is_of_two_dropouts() -> None:
+    """Against R-Drop's formula (3), written out."""
+    logits = torch.tensor([[1.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.2, 0.1]])
+    labels = torch.tensor([0, 1, 0, 1])
+    one, other = logits.softmax(dim=1).chunk(2)
+    apart = ((one - other) * (one.log() - other.log())).sum(dim=1).mean() / 2
+    plain = objective(logits, labels, Settings())
+    assert objective(logits, labels, Settings(r_drop=2.0)) == pytest.approx(
+        float(plain + 2 * apart), abs=1e-6
+    )
+    with pytest.raises(ConfigurationError, match="encoder_dropout"):
+        Settings(r_drop=1.0, dropout=0.0, encoder_dropout=0.0)
 
 
 @pytest.mark.parametrize(
@@ -407,7 +440,7 @@ def test_the_shift_of_the_embeddings_is_taken_back(encoder: Path) -> None:
         classifier(torch.tensor([[1, 5, 2]]), torch.ones(1, 3, dtype=torch.long))[0, 1].backward()
     assert len(seen) == 2
     assert (seen[1] - seen[0]).norm().item() == pytest.approx(0.25, rel=1e-3)
-    assert torch.allclose(words, before, atol=1e-6)
+    assert torch.equal(words, before)
 
 
 @pytest.mark.parametrize("keep", ["best", "last"])

@@ -129,8 +129,7 @@ def command(
     ]
     # Before anything is printed: whoever reads that may have gone.
     if report is not None:
-        for file in reports.write(found, report, to_page(found, examples)):
-            typer.echo(f"wrote {file}", err=True)
+        written = [str(file) for file in reports.write(found, report, to_page(found, examples))]
         if errors:
             file = reports.write_errors(
                 report / "errors.jsonl",
@@ -140,7 +139,9 @@ def command(
                     for error in worst_errors(examples, one, most=errors)
                 ),
             )
-            typer.echo(f"wrote {file}, which holds texts", err=True)
+            written.append(f"{file}, which holds texts")
+        for told in written:
+            typer.echo(f"wrote {told}", err=True)
     typer.echo(reports.to_json(found) if as_json else reports.to_markdown(found), nl=False)
 
 

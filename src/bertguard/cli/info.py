@@ -12,8 +12,13 @@ import typer
 
 # Distributions whose presence decides which backend can run.
 _BACKENDS = {"onnx": ("onnxruntime",), "torch": ("torch", "transformers")}
-# A line such as `torch>=2.4; extra == 'train'`, as the package's metadata has it.
-_EXTRA = re.compile(r"""(?P<name>[\w.-]+).*;.*extra == ['"](?P<extra>[\w-]+)['"]""")
+# A line such as `torch>=2.4; extra == 'train'` or `bertguard[torch]; extra == 'train'`, as the
+# package's metadata has it.
+_EXTRA = re.compile(
+    r"""(?P<name>[\w.-]+)(?:\[(?P<others>[\w, -]+)\])?.*;.*extra == ['"](?P<extra>[\w-]+)['"]"""
+)
+# What developers of the package install is no feature that a user could miss.
+_NOT_FOR_USERS = "test"
 
 
 def command(
@@ -87,14 +92,25 @@ def _extras() -> dict[str, str]:
         wanted = [found for line in requires("bertguard") or () if (found := _EXTRA.match(line))]
     except PackageNotFoundError:  # run from a checkout that nobody installed
         return {}
-    extras: dict[str, list[str]] = {}
+    extras: dict[str, list[re.Match[str]]] = {}
     for found in wanted:
-        extras.setdefault(found["extra"], []).append(found["name"])
+        extras.setdefault(found["extra"], []).append(found)
+
+    def names(extra: str) -> Iterator[str]:
+        for found in extras.get(extra, ()):
+            if found["name"] != "bertguard":
+                yield found["name"]
+            for other in (found["others"] or "").split(","):
+                yield from names(other.strip())
+
+    missing = {
+        extra: [name for name, version in _versions(tuple(names(extra))).items() if not version]
+        for extra in sorted(extras)
+        if extra != _NOT_FOR_USERS
+    }
     return {
-        extra: f"not installed: {', '.join(missing)}"
-        if (missing := [name for name, version in _versions(tuple(names)).items() if not version])
-        else "installed"
-        for extra, names in sorted(extras.items())
+        extra: f"not installed: {', '.join(those)}" if those else "installed"
+        for extra, those in missing.items()
     }
 
 

@@ -143,7 +143,10 @@ def command(
         typer.Option(help="Learn each batch again under embeddings shifted by this (FGM)."),
     ] = 0.0,
     r_drop: Annotated[
-        float, typer.Option(help="Weight of the agreement of two dropouts (R-Drop).")
+        float,
+        typer.Option(
+            help="Weight of the agreement of two dropouts (R-Drop); needs --encoder-dropout."
+        ),
     ] = 0.0,
     channel: Annotated[
         bool, typer.Option(help="Tell the encoder which channel a text is from.")
@@ -242,10 +245,15 @@ def command(
         )
         for channel, most in per_channel(options or (), option, int).items()
     }
-    if min(limits.values(), default=0) < 0:
-        raise typer.BadParameter("a source cannot have fewer than 0 rows")
+    if (fewest := min(limits.values(), default=0)) < 0:
+        raise typer.BadParameter(
+            f"--most-per-source or --most-injections-per-source is {fewest}: expected 0 or more"
+        )
     condition = Where.parse(where) if where else None
     held_out_by = _chosen(context, "validation", "fold", "validation_source")
+    part, parts = _fold(fold) if fold else (0, 0)
+    if fold and not data:
+        raise typer.BadParameter("--fold parts the sources of DATA, and there is none; name files")
     if data:
         training = read_examples(data, where=condition)
     else:
@@ -255,8 +263,7 @@ def command(
     elif data:
         sources = list(validation_source or ()) if held_out_by == "validation_source" else []
         if held_out_by == "fold":
-            part, parts = _fold(fold or "")
-            sources = fold_sources(training, fold=part, folds=parts, seed=seed)
+            sources = fold_sources(training, fold=part, folds=parts)
         if CORPUS in sources:
             training += corpus_validation(seed)  # and out again by the split
         training, held_out = split_examples(

@@ -204,13 +204,13 @@ def write_manifest(
     }
     values = asdict(manifest)
     values["files"] = files
-    written = Manifest(**values).to_json()
+    text = Manifest(**values).to_json()
     # First beside it, then in its place: an interrupted write leaves the old manifest.
     beside = directory / f".{MANIFEST}.part"
     # A lone surrogate, as in a source that is no UTF-8, becomes JSON's own escape of it.
-    beside.write_text(written, encoding="utf-8", errors="backslashreplace")
+    beside.write_text(text, encoding="utf-8", errors="backslashreplace")
     beside.replace(directory / MANIFEST)
-    return Manifest.from_json(written, directory / MANIFEST)
+    return Manifest.from_json(text, directory / MANIFEST)
 
 
 def sha256(file: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -47,15 +48,16 @@ def split_examples(
     return training, validation
 
 
-def fold_sources(examples: Sequence[Example], *, fold: int, folds: int, seed: int) -> list[str]:
+def fold_sources(examples: Sequence[Example], *, fold: int, folds: int) -> list[str]:
     """The sources of one of `folds` parts of the data, `fold` from 1 on; no source is in two.
 
     Labels and channels are spread over the parts as evenly as whole sources can be, so that a
-    study may rotate through them (scikit-learn's `StratifiedGroupKFold`).
+    study may rotate through them (scikit-learn's `StratifiedGroupKFold`). The parts depend on the
+    data alone, whatever the seed of the runs.
 
     Raises:
         ConfigurationError: there is no such part.
-        DataError: fewer sources than parts.
+        DataError: fewer sources than parts, or fewer rows of every kind.
     """
     if folds < 2 or not 1 <= fold <= folds:
         raise ConfigurationError(f"fold {fold}/{folds}: expected 1/N to N/N, with N of at least 2")
@@ -64,8 +66,14 @@ def fold_sources(examples: Sequence[Example], *, fold: int, folds: int, seed: in
         raise DataError(f"{len(sources)} sources cannot be parted into {folds} folds")
     kinds = [f"{row.channel} {row.label}" for row in examples]
     owners = [row.source for row in examples]
-    parts = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    _, held_out = list(parts.split(kinds, kinds, owners))[fold - 1]
+    most = max(Counter(kinds).values())
+    if most < folds:
+        raise DataError(f"at most {most} rows of one label and channel: too few for {folds} folds")
+    parts = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        # A label or channel with fewer rows than parts is in some of them only.
+        warnings.simplefilter("ignore", UserWarning)
+        _, held_out = list(parts.split(kinds, kinds, owners))[fold - 1]
     return sorted({owners[place] for place in held_out})
 
 

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from bertguard.errors import ConfigurationError, DataError
-from bertguard.model.checkpoint import CONFIG, MANIFEST, TOKENIZER, WEIGHTS, Manifest
+from bertguard.model.checkpoint import CARD, CONFIG, MANIFEST, TOKENIZER, WEIGHTS, Manifest
 from bertguard.model.torch_scorer import collate
 from bertguard.training import resume, saving
 from bertguard.training.augment import Augmentation, TrainingText, epoch_texts
@@ -28,6 +28,8 @@ from bertguard.training.validation import Scored, Validator, autocast, keep, val
 
 # Updates between two saved states: minutes of work at most are done twice.
 _SAVE_EVERY = 200
+# What a run writes; README.md and config.json are names that other things have as well.
+_WRITTEN = (WEIGHTS, CONFIG, TOKENIZER, CARD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +43,6 @@ class Step:
     loss: float
     validation: float | None = None
 
-
-# What a run that was interrupted before its end leaves beside hidden files.
-_OWN = (WEIGHTS, CONFIG, TOKENIZER)
 
 Report = Callable[[Step], None]
 
@@ -76,32 +75,22 @@ def train(
 
     Returns:
         The manifest; None on processes other than the main one.
+
+    Raises:
+        ConfigurationError: settings that cannot be, an `out` that holds other things, or a run
+            that diverged.
+        CheckpointError: there is no such base, or an interrupted run of other settings in `out`.
+        DataError: the rows teach nothing.
     """
-    # Mixed precision is ours: accelerate's is one for the whole interpreter, and the next call of
-    # `train` may want another.
     if device not in ("auto", "cpu"):
         raise ConfigurationError(
             f'device={device!r}: use "auto" or "cpu"; CUDA_VISIBLE_DEVICES chooses among GPUs'
         )
+    _must_teach(training, settings)
+    _must_be_free(out, settings)
+    # Mixed precision is ours: accelerate's is one for the whole interpreter, and the next call of
+    # `train` may want another.
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
-    if (
-        out.exists()
-        and Path(settings.base).exists()
-        and out.resolve() == Path(settings.base).resolve()
-    ):
-        raise ConfigurationError(
-            f"{out}: is the base as well, which an interruption would destroy; name another --out"
-        )
-    strangers = sorted(
-        entry.name
-        for entry in (out.iterdir() if out.is_dir() else ())
-        if entry.name not in _OWN and not entry.name.startswith(".")
-    )
-    if strangers and not (out / MANIFEST).is_file():
-        # README.md and config.json are names that other projects have as well.
-        raise ConfigurationError(
-            f"{out}: holds {strangers[0]} and is no checkpoint; name a new or empty --out"
-        )
     start = starting_point(settings)
     out.mkdir(parents=True, exist_ok=True)
     fingerprint = _fingerprint(settings, training, validation, accelerator.num_processes)
@@ -126,6 +115,31 @@ def train(
     )
     resume.discard(out)
     return manifest
+
+
+def _must_teach(training: Sequence[Example], settings: Settings) -> None:
+    labels = {row.label for row in training}
+    made_up = settings.augmentation.composed or settings.augmentation.replay
+    if len(labels) == 1 and not made_up:
+        only = "injection" if labels == {1} else "benign"
+        raise DataError(
+            f"every training row is labelled {only}: nothing can be told apart; add rows of the "
+            "other label, or let the corpus of the package give them (--replay 0.3)"
+        )
+
+
+def _must_be_free(out: Path, settings: Settings) -> None:
+    """Raises ConfigurationError where something that is no checkpoint would be written over."""
+    base = Path(settings.base)
+    if out.exists() and base.exists() and out.resolve() == base.resolve():
+        raise ConfigurationError(
+            f"{out}: is the base as well, which an interruption would destroy; name another --out"
+        )
+    taken = [name for name in _WRITTEN if (out / name).exists()]
+    if taken and not (out / MANIFEST).exists() and not resume.begun(out):
+        raise ConfigurationError(
+            f"{out}: holds {', '.join(taken)} and is no checkpoint; name another --out"
+        )
 
 
 def _fit(
@@ -181,16 +195,17 @@ def _fit(
                     logits = model(**inputs).float()  # predict
                 loss = objective(logits, labels, settings)  # loss
                 accelerator.backward(loss)  # gradients
-            accelerator.clip_grad_norm_(model.parameters(), settings.clip)
+            norm = accelerator.clip_grad_norm_(model.parameters(), settings.clip)
+            value = loss.item()
+            if not math.isfinite(value) or not math.isfinite(float(norm)):
+                raise ConfigurationError(
+                    f"the loss ({value:g}) or its gradient is not finite at update "
+                    f"{progress.step + 1}: the run has diverged; use a learning rate below "
+                    f"{settings.learning_rate:g} or dtype fp32, and --fresh"
+                )
             stepper.step()  # update
             stepper.zero_grad()
 
-            value = loss.item()
-            if not math.isfinite(value):
-                raise ConfigurationError(
-                    f"the loss is {value} at update {progress.step + 1}: the run has diverged; use "
-                    f"a learning rate below {settings.learning_rate:g}, or dtype fp32"
-                )
             progress = replace(progress, epoch=epoch, done=number + 1, step=progress.step + 1)
             checked = None
             if number + 1 in checks:
@@ -200,7 +215,7 @@ def _fit(
                 checked = validation_loss(scored)
                 if settings.keep == "last" or progress.best is None or checked < progress.best:
                     progress = replace(progress, best=checked)
-                    _keep_best(accelerator, out, classifier, scored)
+                    _keep(accelerator, out, classifier, scored)
             if accelerator.is_main_process:
                 if report is not None:
                     tokens = int(inputs["attention_mask"].sum())
@@ -235,12 +250,6 @@ def _batches(
     )
     if not windows:
         raise DataError("the training rows hold no token; nothing can be learnt from them")
-    if len({window.label for window in windows}) == 1:
-        only = "injection" if windows[0].label else "benign"
-        raise DataError(
-            f"every training text is labelled {only}: nothing could be told apart; add the other "
-            "label, or let the corpus of the package give it (--replay 0.3)"
-        )
     batches = epoch_batches(
         windows, max_tokens=settings.batch_tokens, seed=settings.seed * 1000 + epoch
     )
@@ -260,7 +269,7 @@ def _tensors(
     return {name: value.to(device) for name, value in inputs.items()}, labels.to(device)
 
 
-def _keep_best(
+def _keep(
     accelerator: Accelerator, out: Path, classifier: nn.Module, scored: Sequence[Scored]
 ) -> None:
     if accelerator.is_main_process:

@@ -13,5 +13,10 @@ def table_line(cells: Iterable[object]) -> str:
     return f"| {' | '.join(map(_cell, cells))} |"
 
 
+def writable(text: str) -> str:
+    """The text with its lone surrogates escaped, as JSON does it: no UTF-8 can hold them."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def _cell(value: object) -> str:
     return " ".join(str(value).splitlines()).replace("|", "\\|")

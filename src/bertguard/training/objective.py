@@ -10,17 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
+from bertguard.errors import ConfigurationError
 from bertguard.model.classifier import InjectionClassifier
 from bertguard.training.settings import Settings
 
 _LAYER = re.compile(r"\.(?:layer|layers|h|block)\.(\d+)\.")
 
 
-def doubled(batch: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
+def doubled(inputs: dict[str, Tensor], labels: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """Every text twice, `(2 x batch, ...)`: dropout differs, what is predicted should not."""
-    return {name: torch.cat([value, value]) for name, value in batch.items()}, torch.cat(
-        [labels, labels]
-    )
+    twice = {name: torch.cat([value, value]) for name, value in inputs.items()}
+    return twice, torch.cat([labels, labels])
 
 
 def objective(logits: Tensor, labels: Tensor, settings: Settings) -> Tensor:
@@ -53,13 +53,17 @@ def passes(classifier: InjectionClassifier, adversarial: float) -> Iterator[None
     words = cast("nn.Parameter", table.weight)  # it answers a module without types
     if words.grad is None:
         return
+    before = words.detach().clone()
     # Over the texts of the batch as one vector: lengths of single texts would need a copy of each.
     shift = words.grad * (adversarial / words.grad.norm().clamp_min(1e-12))
-    with torch.no_grad():
-        words.add_(shift)
-    yield
-    with torch.no_grad():
-        words.sub_(shift)
+    try:
+        with torch.no_grad():
+            words.add_(shift)
+        yield
+    finally:
+        # A copy, since adding and subtracting again is off by a rounding.
+        with torch.no_grad():
+            words.copy_(before)
 
 
 def parameter_groups(classifier: nn.Module, settings: Settings) -> list[dict[str, object]]:
@@ -69,10 +73,16 @@ def parameter_groups(classifier: nn.Module, settings: Settings) -> list[dict[str
     layers above it (Howard and Ruder 2018, https://arxiv.org/abs/1801.06146).
     """
     named = [(name, one) for name, one in classifier.named_parameters() if one.requires_grad]
-    layers = max((_depth(name) for name, _ in named), default=0)
+    layers = max((_layer(name) or 0 for name, _ in named), default=0)
+    if settings.layer_decay < 1 and not layers:
+        raise ConfigurationError(
+            f"layer_decay={settings.layer_decay}: this encoder has no numbered layers"
+        )
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in named:
-        above = 0 if not name.startswith("encoder.") else layers - _depth(name)
+        layer = _layer(name)
+        # A last norm and the head lie above every layer.
+        above = 0 if layer is None else layers - layer
         groups.setdefault((settings.layer_decay**above, parameter.ndim >= 2), []).append(parameter)
     return [
         {
@@ -84,7 +94,8 @@ def parameter_groups(classifier: nn.Module, settings: Settings) -> list[dict[str
     ]
 
 
-def _depth(name: str) -> int:
-    """0 for embeddings, 1 for the lowest layer; what is no layer is as deep as the embeddings."""
-    found = _LAYER.search(name)
-    return int(found[1]) + 1 if found else 0
+def _layer(name: str) -> int | None:
+    """1 for a parameter of the lowest layer, 0 for one of the embeddings, None for others."""
+    if found := _LAYER.search(name):
+        return int(found[1]) + 1
+    return 0 if "embeddings" in name else None

@@ -94,6 +94,11 @@ def load(
     return progress
 
 
+def begun(directory: Path) -> bool:
+    """True where an interrupted run lies."""
+    return any((directory / name).exists() for name in (FOLDER, f"{FOLDER}.new", VALIDATION))
+
+
 def discard(directory: Path) -> None:
     """Remove the state: the run is complete, or starts over."""
     shutil.rmtree(directory / FOLDER, ignore_errors=True)

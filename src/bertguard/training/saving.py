@@ -22,7 +22,7 @@ from bertguard.model.checkpoint import (
 )
 from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE, Calibration, calibrate
 from bertguard.training.examples import Example, data_hash
-from bertguard.training.markdown import table_line
+from bertguard.training.markdown import table_line, writable
 from bertguard.training.metrics import ranking, ranking_intervals
 from bertguard.training.settings import Settings
 from bertguard.training.start import Start
@@ -208,7 +208,7 @@ def model_card(manifest: Manifest) -> str:
         "your own traffic, set thresholds by it (`guard calibrate`), and retrain (`guard train`).",
         "",
     ]
-    return "\n".join(lines).encode("utf-8", "backslashreplace").decode("utf-8")
+    return writable("\n".join(lines))
 
 
 def _rates(manifest: Manifest) -> str:

@@ -31,9 +31,10 @@ class Settings:
         label_smoothing: share of the target spread over all classes.
         layer_decay: each layer learns at this share of the rate of the one above it.
         adversarial: length of a shift of the word embeddings along their gradient, under which
-            every batch is learnt a second time; 0 is none. See `objective.passes`.
-        r_drop: weight of the agreement of two predictions under different dropout; 0 is none.
-            See `objective.objective`.
+            every batch is learnt a second time; 0 is none. The loss that is shown is that of the
+            second time. See `objective.passes`.
+        r_drop: weight of the agreement of two predictions under different dropout; 0 is none. A
+            step then holds every text twice. See `objective.objective`.
         channel: tell the encoder which channel a text is from, where it has segments.
         max_windows: windows of one text in an epoch.
         augmentation: composed injections and odd writings.
@@ -91,6 +92,11 @@ class Settings:
         for name, value in weights.items():
             if not 0 <= value < math.inf:
                 raise ConfigurationError(f"{name}={value} must be a number of at least 0")
+        if self.r_drop and not self.dropout and self.encoder_dropout == 0:
+            raise ConfigurationError(
+                f"r_drop={self.r_drop} compares two dropouts, and there is none; set "
+                "encoder_dropout, to 0.1 say"
+            )
         if not 0 < self.layer_decay <= 1:
             raise ConfigurationError(
                 f"layer_decay={self.layer_decay} must be above 0 and at most 1"

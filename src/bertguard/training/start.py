@@ -13,7 +13,7 @@ from transformers import AutoTokenizer, PreTrainedModel
 from bertguard.errors import CheckpointError, ConfigurationError
 from bertguard.model.checkpoint import BUNDLED, MANIFEST, TOKENIZER, Manifest, read_manifest
 from bertguard.model.classifier import LABELS, InjectionClassifier, load_encoder
-from bertguard.model.loading import find_checkpoint
+from bertguard.model.loading import BUNDLED_NAME, find_checkpoint
 from bertguard.model.tokenization import WindowTokenizer, harden
 from bertguard.model.torch_scorer import load_classifier
 from bertguard.training.settings import Settings
@@ -39,7 +39,7 @@ def starting_point(settings: Settings) -> Start:
         CheckpointError: there is nothing to load.
         ConfigurationError: the settings do not fit what was loaded.
     """
-    if settings.base == "bundled":
+    if settings.base == BUNDLED_NAME:
         start = _from_checkpoint(BUNDLED, settings)
     elif (Path(settings.base) / MANIFEST).is_file():
         start = _from_checkpoint(find_checkpoint(settings.base), settings)
@@ -58,6 +58,11 @@ def _from_checkpoint(directory: Path, settings: Settings) -> Start:
         raise ConfigurationError(
             f"{directory} was trained with {old.pooling} pooling, not {settings.pooling}; leave "
             "--pooling out, or start from an encoder"
+        )
+    if not settings.channel and old.channel == "token_type_ids":
+        raise ConfigurationError(
+            f"{directory} was trained with the channel; leave --no-channel out, or start from an "
+            "encoder"
         )
     manifest = _manifest(
         settings,
@@ -114,11 +119,11 @@ def _from_encoder(settings: Settings) -> Start:
     _must_fit(encoder, manifest, settings.base)
     tokenizer = harden(Tokenizer.from_str(backend.to_str()))
     words = cast("nn.Embedding", encoder.get_input_embeddings())
-    known, rows = tokenizer.get_vocab_size(), words.num_embeddings
-    if known > rows:
+    highest = max(tokenizer.get_vocab().values(), default=0)
+    if highest >= words.num_embeddings:
         raise CheckpointError(
-            f"{settings.base}: its tokenizer knows {known} tokens, but the encoder only {rows}; "
-            "they belong to different models"
+            f"{settings.base}: its tokenizer has the id {highest}, but the encoder knows only "
+            f"{words.num_embeddings}; they belong to different models"
         )
     return Start(classifier, _wrapped(tokenizer, manifest), manifest)
 
@@ -127,7 +132,7 @@ def _must_fit(encoder: PreTrainedModel, manifest: Manifest, base: str) -> None:
     """Raises ConfigurationError where a window holds more tokens than the encoder has places."""
     room = getattr(encoder.config, "max_position_embeddings", None) or 512
     for name, module in encoder.named_modules():
-        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+        if name.rpartition(".")[2] == "position_embeddings" and isinstance(module, nn.Embedding):
             # RoBERTa, CamemBERT and MPNet count from their padding id on: those hold no token.
             unused = 0 if module.padding_idx is None else module.padding_idx + 1
             room = module.num_embeddings - unused

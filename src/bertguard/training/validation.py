@@ -98,7 +98,7 @@ class Validator:
                 # It compares false with everything: unnoticed, the text would count as it may.
                 raise ScorerError(
                     "the model gives a validation text a score that is not a number; the training "
-                    "has diverged: use a lower --learning-rate"
+                    "has diverged: use a lower --learning-rate, and --fresh"
                 )
             worst[place] = max(margin, worst.get(place, -math.inf))
         return [

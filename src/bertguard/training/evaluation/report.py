@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from bertguard.training.evaluation import Report, Row
-from bertguard.training.markdown import table_line
+from bertguard.training.markdown import table_line, writable
 from bertguard.training.metrics import Interval
 
 
@@ -45,13 +45,13 @@ def to_json(reports: Sequence[Report]) -> str:
         document = asdict(report)
         del document["scores"]
         documents.append(document)
-    return _writable(json.dumps({"models": documents}, indent=2, ensure_ascii=False)) + "\n"
+    return writable(json.dumps({"models": documents}, indent=2, ensure_ascii=False)) + "\n"
 
 
 def to_markdown(reports: Sequence[Report]) -> str:
     """The tables, each under its title."""
     lines = [line for table in tables(reports) for line in _markdown(table)]
-    return _writable("\n".join(lines)) + "\n"
+    return writable("\n".join(lines)) + "\n"
 
 
 def write(reports: Sequence[Report], directory: Path, page: str = "") -> Sequence[Path]:
@@ -61,20 +61,15 @@ def write(reports: Sequence[Report], directory: Path, page: str = "") -> Sequenc
     if page:
         texts["report.html"] = page
     for name, text in texts.items():
-        (directory / name).write_text(_writable(text), encoding="utf-8")
+        (directory / name).write_text(writable(text), encoding="utf-8")
     return [directory / name for name in texts]
 
 
 def write_errors(file: Path, errors: Iterable[Mapping[str, object]]) -> Path:
     """One JSON object a line; it holds texts, whatever characters they are of."""
-    lines = (_writable(json.dumps(error, ensure_ascii=False)) + "\n" for error in errors)
+    lines = (writable(json.dumps(error, ensure_ascii=False)) + "\n" for error in errors)
     file.write_text("".join(lines), encoding="utf-8")
     return file
-
-
-def _writable(text: str) -> str:
-    """The text with its lone surrogates escaped, as JSON does it: no UTF-8 can hold them."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _markdown(table: Table) -> Iterator[str]:
