@@ -41,7 +41,7 @@ def test_it_names_what_every_extra_misses(
     assert set(extras) == {"bench", "httpx2", "torch", "train"}
     assert extras["httpx2"] == "not installed: httpx2"
     # Train needs all of torch as well.
-    assert extras["train"] == "not installed: transformers, pyarrow"
+    assert extras["train"] == "not installed: pyarrow, transformers"
     assert extras["torch"] == "not installed: transformers"
     assert extras["bench"] == "installed"
 
