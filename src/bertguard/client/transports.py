@@ -31,7 +31,7 @@ class AsyncFace(Generic[RequestT, ResponseT]):
         trusted_roles: Collection[Role | str] = DEFAULT_TRUSTED_ROLES,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
     ) -> None:
-        self.gate = Gate(guard, self._library, trusted_roles, max_body_bytes)
+        self.gate = Gate(guard, self._library, trusted_roles, max_body_bytes, sync=False)
         self.transport = _checked(
             self._library.AsyncHTTPTransport() if transport is None else transport,
             self._library.AsyncBaseTransport,
@@ -97,7 +97,7 @@ class SyncFace(Generic[RequestT, ResponseT]):
         trusted_roles: Collection[Role | str] = DEFAULT_TRUSTED_ROLES,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
     ) -> None:
-        self.gate = Gate(guard, self._library, trusted_roles, max_body_bytes)
+        self.gate = Gate(guard, self._library, trusted_roles, max_body_bytes, sync=True)
         self.transport = _checked(
             self._library.HTTPTransport() if transport is None else transport,
             self._library.BaseTransport,
