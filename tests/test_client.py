@@ -178,6 +178,50 @@ async def test_a_stuck_guard_takes_no_longer_than_the_caller_waits(face: Face) -
     assert took < 10
 
 
+class Listening(Guard):
+    """A guard that notes how long it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(KeywordScorer())
+        self.given: list[float | None] = []
+
+    def _seconds(self, asked: float | None) -> float:
+        self.given.append(asked)
+        return super()._seconds(asked)
+
+
+async def test_only_a_read_timeout_that_was_set_bounds_the_guard(face: Face) -> None:
+    """httpx's own 5 s are no decision: a large document on a slow CPU may take the guard's 30."""
+    upstream = face.module.MockTransport(lambda _: face.module.Response(200))
+    timeouts: list[tuple[dict[str, Any], float | None]] = [
+        ({}, None),
+        ({"timeout": None}, None),
+        ({"timeout": 600}, None),
+        ({"timeout": 4}, 4),
+        ({"timeout": face.module.Timeout(600, read=5)}, 5),
+    ]
+    with Listening() as guard:
+        for options, _ in timeouts:
+            client = face.client(guard, transport=upstream, **options)
+            answer = await face.request(client, "POST", f"http://llm{CHAT}", json=chat(BENIGN))
+            await face.close(client)
+            assert answer.status_code == 200
+    assert guard.given == [given for _, given in timeouts]
+
+
+@pytest.mark.parametrize("read", [0, 1e-9, -1])
+async def test_a_read_timeout_that_leaves_no_time_is_a_deadline(
+    face: Face, guard: Guard, read: float
+) -> None:
+    """Unscanned like any other that came too late, and no error."""
+    upstream = face.module.MockTransport(lambda _: face.module.Response(200))
+    client = face.client(guard, transport=upstream, timeout=face.module.Timeout(5, read=read))
+    answer = await face.request(client, "POST", f"http://llm{CHAT}", json=chat(BENIGN))
+    await face.close(client)
+    assert answer.status_code == 503
+    assert answer.extensions["guard"].unscanned == ("deadline",)
+
+
 class Wrapper:
     """Stands for a guard with the arguments that there were before `timeout_seconds`."""
 

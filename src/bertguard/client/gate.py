@@ -39,6 +39,11 @@ DEFAULT_TRUSTED_ROLES = frozenset(
     {Role.SYSTEM, Role.DEVELOPER, Role.ASSISTANT, Role.DEFINITION, Role.EMBEDDING}
 )
 
+# What httpx and httpx2 put on a request where nobody has set a timeout: no decision of anybody's,
+# and a slow CPU reads a long document for longer. The SDKs of OpenAI and Anthropic (`_base_client`,
+# HTTPX_DEFAULT_TIMEOUT) take it as unset, too.
+_TIMEOUT_UNSET = dict.fromkeys(("connect", "read", "write", "pool"), 5.0)
+
 _logger = logging.getLogger("bertguard.client")
 
 
@@ -93,7 +98,8 @@ class Gate:
             "trusted_roles": self.trusted_roles,
         }
         # How long the caller waits for the first sign of an answer, and the guard comes before it.
-        patience = request.extensions.get("timeout", {}).get("read")
+        timeout = request.extensions.get("timeout", {})
+        patience = None if timeout == _TIMEOUT_UNSET else timeout.get("read")
         if self._bounds and patience is not None and patience < self.guard.timeout_seconds:
             told["timeout_seconds"] = patience
         return told

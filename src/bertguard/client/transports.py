@@ -161,10 +161,11 @@ class GuardTransport(AsyncFace[httpx.Request, httpx.Response], httpx.AsyncBaseTr
     response, and the verdict stands in the extensions. Only its `x-guard-*` headers are taken
     away: on a refusal they are this guard's, so they must never be somebody else's.
 
-    The guard takes no longer than its own `timeout_seconds` (30 by default) and than the request's
-    read timeout, which then begins anew for the upstream; what has no score by then is unscanned
-    (503, unless the policy's `on_unscanned` says otherwise). Asynchronous clients run under asyncio
-    alone: under trio a request raises `ConfigurationError`.
+    The guard takes at most the shorter of its own `timeout_seconds` (30 by default) and the
+    request's read timeout; the latter begins anew for the upstream. httpx's default of 5 s for
+    everything is taken as unset and bounds the upstream alone. What has no score by then is
+    unscanned (503, unless the policy's `on_unscanned` says otherwise). Asynchronous clients run
+    under asyncio alone: under trio a request raises `ConfigurationError`.
 
     Args:
         guard: the guard to ask.
