@@ -371,6 +371,23 @@ async def test_the_cap_counts_inflated_bytes_too(guard: Guard, shadow: Guard) ->
     assert app.scopes[0]["state"]["guard"].unscanned == ("too_large",)
 
 
+async def test_a_body_that_inflates_out_of_proportion_is_not_called_too_large(
+    guard: Guard, shadow: Guard
+) -> None:
+    """Far below the cap it is unreadable, and the answer says why; a trial passes it as it came."""
+    headers = [*JSON, (b"content-encoding", b"gzip")]
+    body = gzip.compress(chat("a" * 400_000))
+    assert len(body) < 1000
+    refused = await exchange(GuardMiddleware(Notes(), guard), http_scope(headers=headers), [body])
+    error = json.loads(refused.body)["error"]
+    assert (refused.status, error["code"]) == (400, "unreadable_body")
+    assert "more than 200 times" in error["message"]
+    app = Notes()
+    await exchange(GuardMiddleware(app, shadow), http_scope(headers=headers), [body])
+    assert app.body == body
+    assert app.scopes[0]["state"]["guard"].unscanned == ("unreadable:inflate_ratio",)
+
+
 async def test_a_body_that_does_not_inflate_reaches_the_application_in_shadow_mode(
     shadow: Guard,
 ) -> None:

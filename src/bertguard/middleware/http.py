@@ -48,8 +48,9 @@ async def inflated(scope: Scope, body: bytes, max_bytes: int) -> tuple[Scope, by
     """Scope and body without a content encoding, so that the application reads what the guard read.
 
     Most frameworks inflate nothing, and a compressed stream can be made to hold a text of its own
-    for them. A body that does not inflate stays as it is, and is refused as unreadable. None where
-    there is more in it than `max_bytes`: the bound is on what a request holds in memory.
+    for them. A body that does not inflate, or out of all proportion, stays as it is and is refused
+    as unreadable. None where there is more in it than `max_bytes`: the bound is on what a request
+    holds in memory.
     """
     headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in scope.get("headers", ())]
     if not any(name.lower() == "content-encoding" for name, _ in headers):
