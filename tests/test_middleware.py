@@ -24,6 +24,7 @@ from support import ATTACK, BENIGN, KeywordScorer
 
 FLAGS = Policy(thresholds={channel: Thresholds(0.5, 1.0) for channel in Channel})
 SHADOW = Policy(mode="shadow")
+NEVER = Thresholds(1.0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +202,42 @@ async def test_only_the_guard_reports(flagging: Guard, report_headers: bool) -> 
     for scope in (http_scope(), http_scope("/exempt")):
         silent = await exchange(guarded, scope, [chat(BENIGN)])
         assert silent.headers == {"x-guardian": "kept"}
+
+
+@pytest.mark.parametrize("report_headers", [True, False])
+@pytest.mark.parametrize("exempt", [[], ["/v1/chat/completions"]])
+async def test_a_second_guard_is_heard_through_the_first(
+    guard: Guard, flagging: Guard, shadow: Guard, report_headers: bool, exempt: list[str]
+) -> None:
+    """The outer report is of the stricter verdict, and a refusal of the inner one stays one."""
+    own = [(b"x-guard-action", b"allow")]
+    options: dict[str, Any] = {"report_headers": report_headers, "exempt": exempt}
+    block, flag = {"x-guard-action": "block"}, {"x-guard-action": "flag", "x-guard-score": "0.9900"}
+    trial = {**flag, **block, "x-guard-mode": "shadow"}
+    with Guard(KeywordScorer(), policy=Policy(thresholds={"prompt": NEVER})) as lenient:
+        for outer, inner, status, report in (
+            (lenient, flagging, 200, flag),
+            (lenient, shadow, 200, trial),
+            (lenient, guard, 400, block),
+            (shadow, guard, 400, block),
+            (shadow, flagging, 200, flag if exempt else trial),
+            (flagging, lenient, 200, {} if exempt else flag),
+        ):
+            nested = GuardMiddleware(Notes(headers=own), inner)
+            guarded = GuardMiddleware(nested, outer, **options)
+            result = await exchange(guarded, http_scope(), [chat(ATTACK)])
+            told = {n: v for n, v in result.headers.items() if n.startswith("x-guard")}
+            assert result.status == status
+            assert told == (report if report_headers or status == 400 else {})
+
+
+async def test_an_exemption_of_the_second_guard_hides_nothing_of_the_first(flagging: Guard) -> None:
+    """What the outer guard found stays found, though the state says that the inner saw nothing."""
+    nested = GuardMiddleware(Notes(), flagging, exempt=["/v1/chat/completions"])
+    scope = http_scope()
+    result = await exchange(GuardMiddleware(nested, flagging), scope, [chat(ATTACK)])
+    assert result.headers["x-guard-action"] == "flag"
+    assert "x-guard-status" not in result.headers
 
 
 async def test_trailers_report_nothing_either(guard: Guard) -> None:

@@ -104,7 +104,7 @@ class Judge:
                 found.append(verdict)
                 if verdict.blocked:
                     break
-            return _strictest(found)
+            return strictest(found)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
             return self._broken(scope, error)
 
@@ -112,7 +112,7 @@ class Judge:
         """The verdict on what is no text: the policy's `on_unscanned` decides."""
         try:
             await self.ready()
-            return _strictest(
+            return strictest(
                 [
                     replace(
                         not_judged(reason, path=scope["path"], guard=guard),
@@ -128,15 +128,16 @@ class Judge:
         """Blocked as unscanned, whatever `on_unscanned` says; only shadow mode lets it pass."""
         path = scope["path"]
         guards: list[Guard | None] = [*self._asked(scope)]
-        return _strictest(
-            [not_judged(reason, path=path, guard=guard) for guard in guards or [None]]
-        )
+        return strictest([not_judged(reason, path=path, guard=guard) for guard in guards or [None]])
 
     def _broken(self, scope: Scope, error: Exception) -> Verdict:
         log_failure(_logger, error)
         return self.refused(scope, INTERNAL_ERROR)
 
 
-def _strictest(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict that counts: one that blocks, else the most severe."""
-    return max(verdicts, key=lambda verdict: (verdict.blocked, verdict.action.severity))
+def strictest(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict that counts: one that blocks, else the most severe, else one with gaps."""
+    return max(
+        verdicts,
+        key=lambda verdict: (verdict.blocked, verdict.action.severity, bool(verdict.unscanned)),
+    )
