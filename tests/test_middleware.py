@@ -512,7 +512,7 @@ async def test_a_guard_that_cannot_be_loaded_stops_the_start_up() -> None:
 
 
 async def test_a_request_that_gives_up_begins_no_second_load(guard: Guard) -> None:
-    """Impatient clients while a checkpoint is loading must not load it once each."""
+    """Impatient clients while a checkpoint is loading must not load it, or hold a thread, each."""
     loads: list[None] = []
     go = threading.Event()
 
@@ -522,6 +522,7 @@ async def test_a_request_that_gives_up_begins_no_second_load(guard: Guard) -> No
         return guard
 
     guarded = GuardMiddleware(Notes(), load)
+    before = threading.active_count()
     for _ in range(3):
         impatient = asyncio.create_task(exchange(guarded, http_scope(), [chat(BENIGN)]))
         await asyncio.sleep(0.05)
@@ -529,9 +530,33 @@ async def test_a_request_that_gives_up_begins_no_second_load(guard: Guard) -> No
         await asyncio.wait({impatient})
     patient = asyncio.create_task(exchange(guarded, http_scope(), [chat(BENIGN)]))
     await asyncio.sleep(0.05)
+    assert threading.active_count() <= before + 1
     go.set()
     assert (await patient).status == 200
     assert len(loads) == 1
+
+
+async def test_a_load_that_fails_after_all_have_given_up_is_tried_again(guard: Guard) -> None:
+    """Nobody hears of the failure, and it stands in nobody's way."""
+    answers = iter([OSError("not yet"), guard])
+    go = threading.Event()
+
+    def load() -> Guard:
+        go.wait(timeout=10)
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    guarded = GuardMiddleware(Notes(), load)
+    impatient = asyncio.create_task(exchange(guarded, http_scope(), [chat(BENIGN)]))
+    await asyncio.sleep(0.05)
+    impatient.cancel()
+    await asyncio.wait({impatient})
+    loading = next(one for one in threading.enumerate() if one.name.startswith("bertguard-load"))
+    go.set()
+    await asyncio.to_thread(loading.join, 10)
+    assert (await exchange(guarded, http_scope(), [chat(BENIGN)])).status == 200
 
 
 async def test_without_a_lifespan_the_first_request_loads_the_guard(guard: Guard) -> None:
