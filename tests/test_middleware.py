@@ -214,7 +214,7 @@ async def test_a_second_guard_is_heard_through_the_first(
     options: dict[str, Any] = {"report_headers": report_headers, "exempt": exempt}
     block, flag = {"x-guard-action": "block"}, {"x-guard-action": "flag", "x-guard-score": "0.9900"}
     trial = {**flag, **block, "x-guard-mode": "shadow"}
-    with Guard(KeywordScorer(), policy=Policy(thresholds={"prompt": NEVER})) as lenient:
+    with Guard(KeywordScorer(), policy=Policy(thresholds={Channel.PROMPT: NEVER})) as lenient:
         for outer, inner, status, report in (
             (lenient, flagging, 200, flag),
             (lenient, shadow, 200, trial),
@@ -538,7 +538,7 @@ async def test_a_request_that_gives_up_begins_no_second_load(guard: Guard) -> No
 
 async def test_a_load_that_fails_after_all_have_given_up_is_tried_again(guard: Guard) -> None:
     """Nobody hears of the failure, and it stands in nobody's way."""
-    answers = iter([OSError("not yet"), guard])
+    answers: Iterator[Guard | OSError] = iter([OSError("not yet"), guard])
     go = threading.Event()
 
     def load() -> Guard:

@@ -11,7 +11,7 @@ import httpx
 
 from bertguard.client.gate import DEFAULT_MAX_BODY_BYTES, DEFAULT_TRUSTED_ROLES, Gate
 from bertguard.errors import ConfigurationError, MissingExtraError
-from bertguard.guard import Guard, asyncio_only
+from bertguard.guard import Guard, require_asyncio
 from bertguard.segments import Role
 
 RequestT = TypeVar("RequestT")
@@ -39,7 +39,7 @@ class AsyncFace(Generic[RequestT, ResponseT]):
 
     async def handle_async_request(self, request: RequestT) -> ResponseT:
         """Judge the request, then send it or answer it."""
-        asyncio_only()
+        require_asyncio()
         gate = self.gate
         body = await self._body(request)
         verdict = gate.known(request, body)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bertguard.edge import NOTHING_TO_READ, TOO_LARGE, checked_cap, nothing_to_read
-from bertguard.guard import Guard, asyncio_only
+from bertguard.guard import Guard, require_asyncio
 from bertguard.middleware.exemptions import EXEMPT, Exemptions, route_path
 from bertguard.middleware.http import (
     ClientLeftError,
@@ -107,7 +107,7 @@ class GuardMiddleware:
         return self._judge.trusted_roles
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asyncio_only()
+        require_asyncio()
         kind = scope["type"]
         if kind == "lifespan" and self._judge.waits_for_start_up:
             await self.app(scope, receive, self._loading_at_start_up(send))
