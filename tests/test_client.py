@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -178,20 +178,88 @@ async def test_a_stuck_guard_takes_no_longer_than_the_caller_waits(face: Face) -
     assert took < 10
 
 
-async def test_something_that_wraps_a_guard_is_told_nothing_new(face: Face, guard: Guard) -> None:
-    """A timeout shorter than the guard's is no argument for one that has no timeout."""
+class Listening(Guard):
+    """A guard that notes how long it is given."""
 
-    class Wrapper:
-        policy = guard.policy
+    def __init__(self) -> None:
+        super().__init__(KeywordScorer())
+        self.given: list[float | None] = []
 
-        async def check_body(self, body: bytes, *, path, headers, query, trusted_roles) -> Verdict:  # type: ignore[no-untyped-def]
-            return await guard.check_body(body, path=path)
+    def _seconds(self, asked: float | None) -> float:
+        self.given.append(asked)
+        return super()._seconds(asked)
 
-        def check_body_sync(self, body: bytes, *, path, headers, query, trusted_roles) -> Verdict:  # type: ignore[no-untyped-def]
-            return guard.check_body_sync(body, path=path)
 
+async def test_only_a_read_timeout_that_was_set_bounds_the_guard(face: Face) -> None:
+    """httpx's own 5 s are no decision: a large document on a slow CPU may take the guard's 30."""
     upstream = face.module.MockTransport(lambda _: face.module.Response(200))
-    client = face.client(Wrapper(), transport=upstream, timeout=1)  # type: ignore[arg-type]
+    timeouts: list[tuple[dict[str, Any], float | None]] = [
+        ({}, None),
+        ({"timeout": None}, None),
+        ({"timeout": 600}, None),
+        ({"timeout": 4}, 4),
+        ({"timeout": face.module.Timeout(600, read=5)}, 5),
+    ]
+    with Listening() as guard:
+        for options, _ in timeouts:
+            client = face.client(guard, transport=upstream, **options)
+            answer = await face.request(client, "POST", f"http://llm{CHAT}", json=chat(BENIGN))
+            await face.close(client)
+            assert answer.status_code == 200
+    assert guard.given == [given for _, given in timeouts]
+
+
+@pytest.mark.parametrize("read", [0, 1e-9, -1])
+async def test_a_read_timeout_that_leaves_no_time_is_a_deadline(
+    face: Face, guard: Guard, read: float
+) -> None:
+    """Unscanned like any other that came too late, and no error."""
+    upstream = face.module.MockTransport(lambda _: face.module.Response(200))
+    client = face.client(guard, transport=upstream, timeout=face.module.Timeout(5, read=read))
+    answer = await face.request(client, "POST", f"http://llm{CHAT}", json=chat(BENIGN))
+    await face.close(client)
+    assert answer.status_code == 503
+    assert answer.extensions["guard"].unscanned == ("deadline",)
+
+
+class Wrapper:
+    """Stands for a guard with the arguments that there were before `timeout_seconds`."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self.policy = guard.policy
+
+    async def check_body(self, body: bytes, *, path, headers, query, trusted_roles) -> Verdict:  # type: ignore[no-untyped-def]
+        return await self.guard.check_body(body, path=path)
+
+    def check_body_sync(self, body: bytes, *, path, headers, query, trusted_roles) -> Verdict:  # type: ignore[no-untyped-def]
+        return self.guard.check_body_sync(body, path=path)
+
+
+class Delegate(Wrapper):
+    """The same, and whatever else it is asked for is the guard's, its timeout among it."""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.guard, name)
+
+
+class OldSubclass(Guard):
+    """A guard of one's own over the older arguments."""
+
+    async def check_body(self, body: bytes, *, path="", headers=(), query="", trusted_roles=()):  # type: ignore[no-untyped-def, override]
+        return await super().check_body(body, path=path)
+
+    def check_body_sync(self, body: bytes, *, path="", headers=(), query="", trusted_roles=()):  # type: ignore[no-untyped-def, override]
+        return super().check_body_sync(body, path=path)
+
+
+@pytest.mark.parametrize("wrap", [Wrapper, Delegate, lambda guard: OldSubclass(guard.scorer)])
+async def test_something_that_wraps_a_guard_is_told_nothing_new(
+    face: Face, guard: Guard, wrap: Callable[[Guard], Any]
+) -> None:
+    """A timeout shorter than the guard's is no argument for one whose method takes none."""
+    upstream = face.module.MockTransport(lambda _: face.module.Response(200))
+    client = face.client(wrap(guard), transport=upstream, timeout=1)
     for text, status in ((BENIGN, 200), (ATTACK, 400)):
         response = await face.request(client, "POST", f"http://llm{CHAT}", json=chat(text))
         assert response.status_code == status

@@ -24,6 +24,7 @@ from support import ATTACK, BENIGN, KeywordScorer
 
 FLAGS = Policy(thresholds={channel: Thresholds(0.5, 1.0) for channel in Channel})
 SHADOW = Policy(mode="shadow")
+NEVER = Thresholds(1.0, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -203,6 +204,42 @@ async def test_only_the_guard_reports(flagging: Guard, report_headers: bool) -> 
         assert silent.headers == {"x-guardian": "kept"}
 
 
+@pytest.mark.parametrize("report_headers", [True, False])
+@pytest.mark.parametrize("exempt", [[], ["/v1/chat/completions"]])
+async def test_a_second_guard_is_heard_through_the_first(
+    guard: Guard, flagging: Guard, shadow: Guard, report_headers: bool, exempt: list[str]
+) -> None:
+    """The outer report is of the stricter verdict, and a refusal of the inner one stays one."""
+    own = [(b"x-guard-action", b"allow")]
+    options: dict[str, Any] = {"report_headers": report_headers, "exempt": exempt}
+    block, flag = {"x-guard-action": "block"}, {"x-guard-action": "flag", "x-guard-score": "0.9900"}
+    trial = {**flag, **block, "x-guard-mode": "shadow"}
+    with Guard(KeywordScorer(), policy=Policy(thresholds={Channel.PROMPT: NEVER})) as lenient:
+        for outer, inner, status, report in (
+            (lenient, flagging, 200, flag),
+            (lenient, shadow, 200, trial),
+            (lenient, guard, 400, block),
+            (shadow, guard, 400, block),
+            (shadow, flagging, 200, flag if exempt else trial),
+            (flagging, lenient, 200, {} if exempt else flag),
+        ):
+            nested = GuardMiddleware(Notes(headers=own), inner)
+            guarded = GuardMiddleware(nested, outer, **options)
+            result = await exchange(guarded, http_scope(), [chat(ATTACK)])
+            told = {n: v for n, v in result.headers.items() if n.startswith("x-guard")}
+            assert result.status == status
+            assert told == (report if report_headers or status == 400 else {})
+
+
+async def test_an_exemption_of_the_second_guard_hides_nothing_of_the_first(flagging: Guard) -> None:
+    """What the outer guard found stays found, though the state says that the inner saw nothing."""
+    nested = GuardMiddleware(Notes(), flagging, exempt=["/v1/chat/completions"])
+    scope = http_scope()
+    result = await exchange(GuardMiddleware(nested, flagging), scope, [chat(ATTACK)])
+    assert result.headers["x-guard-action"] == "flag"
+    assert "x-guard-status" not in result.headers
+
+
 async def test_trailers_report_nothing_either(guard: Guard) -> None:
     """A header after the body (RFC 9110 section 6.5) is a header."""
 
@@ -371,6 +408,23 @@ async def test_the_cap_counts_inflated_bytes_too(guard: Guard, shadow: Guard) ->
     assert app.scopes[0]["state"]["guard"].unscanned == ("too_large",)
 
 
+async def test_a_body_that_inflates_out_of_proportion_is_not_called_too_large(
+    guard: Guard, shadow: Guard
+) -> None:
+    """Far below the cap it is unreadable, and the answer says why; a trial passes it as it came."""
+    headers = [*JSON, (b"content-encoding", b"gzip")]
+    body = gzip.compress(chat("a" * 400_000))
+    assert len(body) < 1000
+    refused = await exchange(GuardMiddleware(Notes(), guard), http_scope(headers=headers), [body])
+    error = json.loads(refused.body)["error"]
+    assert (refused.status, error["code"]) == (400, "unreadable_body")
+    assert "more than 200 times" in error["message"]
+    app = Notes()
+    await exchange(GuardMiddleware(app, shadow), http_scope(headers=headers), [body])
+    assert app.body == body
+    assert app.scopes[0]["state"]["guard"].unscanned == ("unreadable:inflate_ratio",)
+
+
 async def test_a_body_that_does_not_inflate_reaches_the_application_in_shadow_mode(
     shadow: Guard,
 ) -> None:
@@ -458,7 +512,7 @@ async def test_a_guard_that_cannot_be_loaded_stops_the_start_up() -> None:
 
 
 async def test_a_request_that_gives_up_begins_no_second_load(guard: Guard) -> None:
-    """Impatient clients while a checkpoint is loading must not load it once each."""
+    """Impatient clients while a checkpoint is loading must not load it, or hold a thread, each."""
     loads: list[None] = []
     go = threading.Event()
 
@@ -468,6 +522,7 @@ async def test_a_request_that_gives_up_begins_no_second_load(guard: Guard) -> No
         return guard
 
     guarded = GuardMiddleware(Notes(), load)
+    before = threading.active_count()
     for _ in range(3):
         impatient = asyncio.create_task(exchange(guarded, http_scope(), [chat(BENIGN)]))
         await asyncio.sleep(0.05)
@@ -475,9 +530,33 @@ async def test_a_request_that_gives_up_begins_no_second_load(guard: Guard) -> No
         await asyncio.wait({impatient})
     patient = asyncio.create_task(exchange(guarded, http_scope(), [chat(BENIGN)]))
     await asyncio.sleep(0.05)
+    assert threading.active_count() <= before + 1
     go.set()
     assert (await patient).status == 200
     assert len(loads) == 1
+
+
+async def test_a_load_that_fails_after_all_have_given_up_is_tried_again(guard: Guard) -> None:
+    """Nobody hears of the failure, and it stands in nobody's way."""
+    answers: Iterator[Guard | OSError] = iter([OSError("not yet"), guard])
+    go = threading.Event()
+
+    def load() -> Guard:
+        go.wait(timeout=10)
+        answer = next(answers)
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    guarded = GuardMiddleware(Notes(), load)
+    impatient = asyncio.create_task(exchange(guarded, http_scope(), [chat(BENIGN)]))
+    await asyncio.sleep(0.05)
+    impatient.cancel()
+    await asyncio.wait({impatient})
+    loading = next(one for one in threading.enumerate() if one.name.startswith("bertguard-load"))
+    go.set()
+    await asyncio.to_thread(loading.join, 10)
+    assert (await exchange(guarded, http_scope(), [chat(BENIGN)])).status == 200
 
 
 async def test_without_a_lifespan_the_first_request_loads_the_guard(guard: Guard) -> None:

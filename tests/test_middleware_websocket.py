@@ -323,17 +323,37 @@ async def test_an_application_that_ends_early_leaves_no_task() -> None:
 
 @pytest.mark.parametrize("options", [{"websocket": False}, {"exempt": ["/ws"]}])
 async def test_connections_can_be_left_unread(options: dict[str, Any]) -> None:
-    """All of them or by path: the application gets the server's own ends, and the state says so."""
+    """All of them or by path: the application gets the server's receive; the state says so."""
     seen: list[object] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        seen.extend((receive, send, scope["headers"], scope["state"]["guard"].unscanned))
+        seen.extend((receive, scope["headers"], scope["state"]["guard"].unscanned))
 
     line = Line()
     with Guard(KeywordScorer()) as guard:
         guarded = GuardMiddleware(app, guard, **options)
         await line.run(guarded, headers=[(b"x-guard-action", b"allow"), (b"host", b"x")])
-    assert seen == [line.receive, line.send, [(b"host", b"x")], ("exempt",)]
+    assert seen == [line.receive, [(b"host", b"x")], ("exempt",)]
+
+
+@pytest.mark.parametrize("kind", ["websocket.accept", "websocket.http.response.start"])
+@pytest.mark.parametrize("options", [{}, {"websocket": False}, {"exempt": ["/ws"]}])
+async def test_an_answer_to_the_handshake_reports_nothing(
+    kind: str, options: dict[str, Any]
+) -> None:
+    """`x-guard-*` of the application's own is taken away, also where nobody reads the messages."""
+    own = [(b"X-Guard-Action", b"allow"), (b"x_guard_score", b"0"), (b"x-guardian", b"kept")]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": kind, "headers": own})
+        await send({"type": "websocket.send", "text": "x-guard-action"})
+
+    line = Line()
+    with Guard(KeywordScorer()) as guard:
+        await line.run(GuardMiddleware(app, guard, **options))
+    assert line.sent[0] == {"type": kind, "headers": [(b"x-guardian", b"kept")]}
+    assert line.sent[1] == {"type": "websocket.send", "text": "x-guard-action"}
 
 
 async def test_the_state_of_the_connection_is_its_own() -> None:

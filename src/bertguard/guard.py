@@ -22,11 +22,11 @@ from bertguard.walk import Body, Walk, one_text
 from bertguard.wire.reading import Reading
 
 
-def asyncio_only() -> None:
-    """Say so where there is no event loop of asyncio: nothing below can wait for a score.
+def require_asyncio() -> None:
+    """Refuse to run outside asyncio, whose event loop every wait for a score needs.
 
     Raises:
-        ConfigurationError: under trio, say.
+        ConfigurationError: no event loop of asyncio is running here, as under trio.
     """
     try:
         asyncio.get_running_loop()
@@ -198,7 +198,7 @@ class Guard:
         return await self._run(walk, timeout_seconds)
 
     async def _run(self, walk: Walk, timeout_seconds: float | None = None) -> Verdict:
-        asyncio_only()
+        require_asyncio()
         seconds = self._seconds(timeout_seconds)
         try:
             future = self._submit(walk, seconds)

@@ -73,6 +73,7 @@ def test_every_dialect_has_its_own_body_with_the_same_code(
         ("scorer_error", 503, "guard_unavailable"),
         ("unreadable:duplicate_key", 400, "unreadable_body"),
         ("unreadable:content_encoding", 415, "unsupported_encoding"),
+        ("unreadable:inflate_ratio", 400, "unreadable_body"),
         ("unreadable:inflated_size", 413, "request_too_large"),
         ("token_ids at /prompt", 400, "unscanned"),
     ],

@@ -95,7 +95,8 @@ def guarded_client(
         trusted_roles: see `GuardTransport`, like `max_body_bytes`.
         max_body_bytes: see `GuardTransport`.
         client_options: whatever the client takes: `base_url`, `headers`, `timeout`, `proxy`,
-            `mounts`, `transport`, …. Proxies of the environment are guarded as well.
+            `mounts`, `transport`, …. Proxies of the environment are guarded as well. A read
+            `timeout` bounds the guard, too, unless it is httpx's default; see `GuardTransport`.
 
     Raises:
         MissingExtraError: httpx2 is not installed.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import AsyncIterator, Collection, Iterator
 from dataclasses import replace
@@ -38,6 +39,11 @@ DEFAULT_TRUSTED_ROLES = frozenset(
     {Role.SYSTEM, Role.DEVELOPER, Role.ASSISTANT, Role.DEFINITION, Role.EMBEDDING}
 )
 
+# What httpx and httpx2 put on a request where nobody has set a timeout: no decision of anybody's,
+# and a slow CPU reads a long document for longer. The SDKs of OpenAI and Anthropic (`_base_client`,
+# HTTPX_DEFAULT_TIMEOUT) take it as unset, too.
+_TIMEOUT_UNSET = dict.fromkeys(("connect", "read", "write", "pool"), 5.0)
+
 _logger = logging.getLogger("bertguard.client")
 
 
@@ -53,11 +59,14 @@ class Gate:
         library: ModuleType,
         trusted_roles: Collection[Role | str],
         max_body_bytes: int,
+        *,
+        sync: bool,
     ) -> None:
         self.guard = checked_guard(guard)
         self.library = library
         self.trusted_roles = roles(trusted_roles)
         self.max_body_bytes = checked_cap(max_body_bytes)
+        self._bounds = _takes_a_timeout(guard, "check_body_sync" if sync else "check_body")
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Gate) and self._identity() == other._identity()
@@ -89,9 +98,9 @@ class Gate:
             "trusted_roles": self.trusted_roles,
         }
         # How long the caller waits for the first sign of an answer, and the guard comes before it.
-        patience = request.extensions.get("timeout", {}).get("read")
-        own = getattr(self.guard, "timeout_seconds", None)  # something that wraps a guard may not
-        if patience is not None and own is not None and patience < own:
+        timeout = request.extensions.get("timeout", {})
+        patience = None if timeout == _TIMEOUT_UNSET else timeout.get("read")
+        if self._bounds and patience is not None and patience < self.guard.timeout_seconds:
             told["timeout_seconds"] = patience
         return told
 
@@ -140,6 +149,18 @@ class Gate:
             return
         # A throw-away request turns an iterator into a stream of the right class.
         request.stream = self.library.Request("POST", request.url, content=content).stream
+
+
+def _takes_a_timeout(guard: Guard, method: str) -> bool:
+    """Whether a guard, or what wraps one, may be told `timeout_seconds`, which came later."""
+    try:
+        parameters = inspect.signature(getattr(guard, method)).parameters.values()
+    except (AttributeError, TypeError, ValueError):  # it is not there, or tells nothing of itself
+        return False
+    return hasattr(guard, "timeout_seconds") and any(
+        parameter.name == "timeout_seconds" or parameter.kind is parameter.VAR_KEYWORD
+        for parameter in parameters
+    )
 
 
 def _target(request: Any) -> tuple[str, str]:

@@ -11,7 +11,7 @@ import httpx
 
 from bertguard.client.gate import DEFAULT_MAX_BODY_BYTES, DEFAULT_TRUSTED_ROLES, Gate
 from bertguard.errors import ConfigurationError, MissingExtraError
-from bertguard.guard import Guard, asyncio_only
+from bertguard.guard import Guard, require_asyncio
 from bertguard.segments import Role
 
 RequestT = TypeVar("RequestT")
@@ -31,7 +31,7 @@ class AsyncFace(Generic[RequestT, ResponseT]):
         trusted_roles: Collection[Role | str] = DEFAULT_TRUSTED_ROLES,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
     ) -> None:
-        self.gate = Gate(guard, self._library, trusted_roles, max_body_bytes)
+        self.gate = Gate(guard, self._library, trusted_roles, max_body_bytes, sync=False)
         self.transport = _checked(
             self._library.AsyncHTTPTransport() if transport is None else transport,
             self._library.AsyncBaseTransport,
@@ -39,7 +39,7 @@ class AsyncFace(Generic[RequestT, ResponseT]):
 
     async def handle_async_request(self, request: RequestT) -> ResponseT:
         """Judge the request, then send it or answer it."""
-        asyncio_only()
+        require_asyncio()
         gate = self.gate
         body = await self._body(request)
         verdict = gate.known(request, body)
@@ -97,7 +97,7 @@ class SyncFace(Generic[RequestT, ResponseT]):
         trusted_roles: Collection[Role | str] = DEFAULT_TRUSTED_ROLES,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
     ) -> None:
-        self.gate = Gate(guard, self._library, trusted_roles, max_body_bytes)
+        self.gate = Gate(guard, self._library, trusted_roles, max_body_bytes, sync=True)
         self.transport = _checked(
             self._library.HTTPTransport() if transport is None else transport,
             self._library.BaseTransport,
@@ -161,10 +161,11 @@ class GuardTransport(AsyncFace[httpx.Request, httpx.Response], httpx.AsyncBaseTr
     response, and the verdict stands in the extensions. Only its `x-guard-*` headers are taken
     away: on a refusal they are this guard's, so they must never be somebody else's.
 
-    The guard takes no longer than its own `timeout_seconds` (30 by default) and than the request's
-    read timeout, which then begins anew for the upstream; what has no score by then is unscanned
-    (503, unless the policy's `on_unscanned` says otherwise). Asynchronous clients run under asyncio
-    alone: under trio a request raises `ConfigurationError`.
+    The guard takes at most the shorter of its own `timeout_seconds` (30 by default) and the
+    request's read timeout; the latter begins anew for the upstream. httpx's default of 5 s for
+    everything is taken as unset and bounds the upstream alone. What has no score by then is
+    unscanned (503, unless the policy's `on_unscanned` says otherwise). Asynchronous clients run
+    under asyncio alone: under trio a request raises `ConfigurationError`.
 
     Args:
         guard: the guard to ask.

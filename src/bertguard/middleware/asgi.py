@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from bertguard.edge import NOTHING_TO_READ, TOO_LARGE, checked_cap, nothing_to_read
-from bertguard.guard import Guard, asyncio_only
+from bertguard.guard import Guard, require_asyncio
 from bertguard.middleware.exemptions import EXEMPT, Exemptions, route_path
 from bertguard.middleware.http import (
     ClientLeftError,
@@ -47,7 +47,9 @@ class GuardMiddleware:
     response carries `x-guard-action: flag` and `x-guard-score`; one that was not scanned whole
     carries `x-guard-status: unscanned`. In shadow mode everything passes, also what is over the
     cap, and `x-guard-mode: shadow` stands beside what would have been done. `x-guard-*` headers of
-    anybody else's are taken away, from requests and from responses.
+    anybody else's are taken away, from requests and from responses. Where one guard stands behind
+    another, the outer one reports the stricter verdict of the two. A client that leaves before it
+    is answered gets the status 499, which is for logs and for what stands outside.
 
     Text frames of a WebSocket are judged one by one (block: close 1008), binary frames follow the
     policy's `on_unscanned`; `websocket.state.guard` holds the latest verdict.
@@ -105,16 +107,16 @@ class GuardMiddleware:
         return self._judge.trusted_roles
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asyncio_only()
+        require_asyncio()
         kind = scope["type"]
         if kind == "lifespan" and self._judge.waits_for_start_up:
             await self.app(scope, receive, self._loading_at_start_up(send))
         elif kind not in ("http", "websocket"):
             await self.app(scope, receive, send)
         elif self._exempt.match(scope) or (kind == "websocket" and not self.websocket):
-            if kind == "http":
-                send = reporting(send, None)
-            await self.app(scope_with(scope, EXEMPT), receive, send)
+            scope = scope_with(scope, EXEMPT)
+            send = reporting(send, scope, EXEMPT, report_headers=self.report_headers)
+            await self.app(scope, receive, send)
         elif kind == "websocket":
             socket = GuardedSocket(self._judge, self.max_body_bytes, scope, receive, send)
             await socket.run(self.app)
@@ -148,8 +150,9 @@ class GuardMiddleware:
                     refusal = refuse(verdict)
                 await send_refusal(send, refusal, head=scope["method"] == "HEAD")
                 return
-            send = reporting(send, verdict if self.report_headers else None)
-            await self.app(scope_with(scope, verdict), replay, send)
+            scope = scope_with(scope, verdict)
+            send = reporting(send, scope, verdict, report_headers=self.report_headers)
+            await self.app(scope, replay, send)
         finally:
             await replay.aclose()
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from bertguard.edge import is_report
 from bertguard.errors import UnreadableError
+from bertguard.middleware.exemptions import EXEMPT
+from bertguard.middleware.judging import strictest
 from bertguard.verdict import Action, Verdict
 from bertguard.wire.headers import inflate
 from bertguard.wire.refusal import Refusal
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
 # A client that leaves is noticed only while somebody waits for its messages. Scorings that end
 # sooner than this are cheaper to finish than to watch.
 _WATCH_AFTER_SECONDS = 0.25
+
+# The messages of an application whose headers go out to the client.
+_WITH_HEADERS = (
+    "http.response.start",
+    "http.response.trailers",
+    "websocket.accept",
+    "websocket.http.response.start",
+)
 
 
 class ClientLeftError(Exception):
@@ -48,8 +58,9 @@ async def inflated(scope: Scope, body: bytes, max_bytes: int) -> tuple[Scope, by
     """Scope and body without a content encoding, so that the application reads what the guard read.
 
     Most frameworks inflate nothing, and a compressed stream can be made to hold a text of its own
-    for them. A body that does not inflate stays as it is, and is refused as unreadable. None where
-    there is more in it than `max_bytes`: the bound is on what a request holds in memory.
+    for them. A body that does not inflate, or out of all proportion, stays as it is and is refused
+    as unreadable. None where there is more in it than `max_bytes`: the bound is on what a request
+    holds in memory.
     """
     headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in scope.get("headers", ())]
     if not any(name.lower() == "content-encoding" for name, _ in headers):
@@ -164,27 +175,44 @@ async def send_nothing(send: Send) -> None:
         await send({"type": "http.response.body", "body": b""})
 
 
-def reporting(send: Send, verdict: Verdict | None) -> Send:
-    """`send` with the verdict's headers on the response, and no `x-guard-*` of anybody else's.
+def without_reports(message: Message) -> Message:
+    """What the application sends, without `x-guard-*`: only the guard reports in its own name."""
+    if message["type"] not in _WITH_HEADERS or "headers" not in message:
+        return message
+    return {**message, "headers": [(n, v) for n, v in message["headers"] if not is_report(n)]}
 
-    None reports nothing. Behind the guard may stand a gateway, whose upstream is a stranger.
+
+def reporting(send: Send, scope: Scope, verdict: Verdict, *, report_headers: bool) -> Send:
+    """`send` with a report on the response, and no `x-guard-*` of anybody else's.
+
+    Behind the guard may stand a gateway, whose upstream is a stranger, or a second guard. The
+    latter leaves its verdict in the state that both share, and the report is written anew, from
+    the stricter of the two.
     """
-    report: list[tuple[bytes, bytes]] = []
-    if verdict is not None and verdict.action is not Action.ALLOW:
-        report.append((b"x-guard-action", verdict.action.value.encode("ascii")))
-        report.append((b"x-guard-score", f"{verdict.score:.4f}".encode("ascii")))
-    if verdict is not None and verdict.unscanned:
-        report.append((b"x-guard-status", b"unscanned"))
-    if report and verdict is not None and not verdict.enforced:
-        report.append((b"x-guard-mode", b"shadow"))
 
     async def send_with_report(message: Message) -> None:
-        kind = message["type"]
-        if kind in ("http.response.start", "http.response.trailers"):
-            headers = [(n, v) for n, v in message.get("headers", ()) if not is_report(n)]
-            if kind == "http.response.start":
-                headers += report
-            message = {**message, "headers": headers}
+        message = without_reports(message)
+        if message["type"] == "http.response.start":
+            found = (verdict, scope["state"].get("guard"))
+            told = [one for one in found if isinstance(one, Verdict) and one != EXEMPT]
+            report = _report(strictest(told), report_headers=report_headers) if told else []
+            message = {**message, "headers": [*message.get("headers", ()), *report]}
         await send(message)
 
     return send_with_report
+
+
+def _report(verdict: Verdict, *, report_headers: bool) -> list[tuple[bytes, bytes]]:
+    report: list[tuple[bytes, bytes]] = []
+    if verdict.blocked:  # by a second guard, whose refusal says so whatever the options are
+        return [(b"x-guard-action", b"block")]
+    if not report_headers:
+        return report
+    if verdict.action is not Action.ALLOW:
+        report.append((b"x-guard-action", verdict.action.value.encode("ascii")))
+        report.append((b"x-guard-score", f"{verdict.score:.4f}".encode("ascii")))
+    if verdict.unscanned:
+        report.append((b"x-guard-status", b"unscanned"))
+    if report and not verdict.enforced:
+        report.append((b"x-guard-mode", b"shadow"))
+    return report

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -42,8 +43,8 @@ class Judge:
             self._factory = guard
         else:
             self._take(guard)
-        self._loading = asyncio.Lock()
-        self._in_thread = threading.Lock()
+        self._loading: Future[Guard] | None = None
+        self._lock = threading.Lock()
 
     def _take(self, guard: object) -> Guard:
         found = checked_guard(guard)
@@ -65,17 +66,27 @@ class Judge:
         """The guard, loaded first where it was given as a function; together callers wait once."""
         if self._guard is not None:
             return self._guard
-        async with self._loading:
-            return await asyncio.to_thread(self._load)
+        # A caller that gives up must not cancel what others wait for, or will.
+        return await asyncio.shield(asyncio.wrap_future(self._begun()))
+
+    def _begun(self) -> Future[Guard]:
+        """The one load, in a thread of its own, however many loops and requests ask for it."""
+        with self._lock:
+            if self._loading is None:
+                thread = ThreadPoolExecutor(1, "bertguard-load")
+                self._loading = thread.submit(self._load)
+                thread.shutdown(wait=False)
+            return self._loading
 
     def _load(self) -> Guard:
-        """Runs in a thread, which goes on loading where the request that began it is cancelled."""
-        with self._in_thread:
-            if self._guard is None:
-                if self._factory is None:
-                    raise RuntimeError("a Judge holds a guard or a way to get one")
-                return self._take(self._factory())
-            return self._guard
+        try:
+            if self._factory is None:
+                raise RuntimeError("a Judge holds a guard or a way to get one")
+            return self._take(self._factory())
+        except BaseException:
+            with self._lock:
+                self._loading = None  # the next to ask tries again
+            raise
 
     def _asked(self, scope: Scope) -> list[Guard]:
         """The guards whose verdict counts, where there is a guard: nearly always one."""
@@ -104,7 +115,7 @@ class Judge:
                 found.append(verdict)
                 if verdict.blocked:
                     break
-            return _strictest(found)
+            return strictest(found)
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
             return self._broken(scope, error)
 
@@ -112,7 +123,7 @@ class Judge:
         """The verdict on what is no text: the policy's `on_unscanned` decides."""
         try:
             await self.ready()
-            return _strictest(
+            return strictest(
                 [
                     replace(
                         not_judged(reason, path=scope["path"], guard=guard),
@@ -128,15 +139,16 @@ class Judge:
         """Blocked as unscanned, whatever `on_unscanned` says; only shadow mode lets it pass."""
         path = scope["path"]
         guards: list[Guard | None] = [*self._asked(scope)]
-        return _strictest(
-            [not_judged(reason, path=path, guard=guard) for guard in guards or [None]]
-        )
+        return strictest([not_judged(reason, path=path, guard=guard) for guard in guards or [None]])
 
     def _broken(self, scope: Scope, error: Exception) -> Verdict:
         log_failure(_logger, error)
         return self.refused(scope, INTERNAL_ERROR)
 
 
-def _strictest(verdicts: Sequence[Verdict]) -> Verdict:
-    """The verdict that counts: one that blocks, else the most severe."""
-    return max(verdicts, key=lambda verdict: (verdict.blocked, verdict.action.severity))
+def strictest(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict that counts: one that blocks, else the most severe, else one with gaps."""
+    return max(
+        verdicts,
+        key=lambda verdict: (verdict.blocked, verdict.action.severity, bool(verdict.unscanned)),
+    )

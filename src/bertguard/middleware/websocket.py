@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from bertguard.edge import INTERNAL_ERROR, NOTHING_TO_READ, TOO_LARGE, nothing_to_read
-from bertguard.middleware.http import cancelled, scope_with
+from bertguard.middleware.http import cancelled, scope_with, without_reports
 from bertguard.middleware.judging import Judge
 from bertguard.verdict import Verdict
 
@@ -107,12 +107,12 @@ class GuardedSocket:
         await self._send({"type": "websocket.close", "code": code, "reason": reason})
 
     async def send(self, message: Message) -> None:
-        """Send, unless the guard has closed the connection.
+        """Send, without `x-guard-*` headers, unless the guard has closed the connection.
 
         Raises:
             ConnectionClosedError: it has.
         """
         if self._closed_with is None:
-            await self._send(message)
+            await self._send(without_reports(message))
         elif message["type"] != "websocket.close":
             raise ConnectionClosedError("the prompt guard has closed this connection")

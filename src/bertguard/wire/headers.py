@@ -21,7 +21,7 @@ def inflate(
     """The body without its content encoding, under a bound on size and on ratio.
 
     Raises:
-        UnreadableError: `content_encoding` or `inflated_size`.
+        UnreadableError: `content_encoding`, `inflated_size` or `inflate_ratio`.
     """
     names = [
         name.strip().lower()
@@ -48,6 +48,12 @@ def inflate(
             plain = inflater.decompress(body, room + 1)
         except zlib.error:
             continue
+        if len(plain) > room and room < max_bytes:
+            raise UnreadableError(
+                "inflate_ratio",
+                f"the body inflates to more than {MAX_INFLATE_RATIO} times its bytes; "
+                "send it uncompressed",
+            )
         if len(plain) > room:
             raise UnreadableError(
                 "inflated_size", f"the body inflates to more than {room} bytes; send less"

@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 
 from bertguard.verdict import Verdict
+from bertguard.wire.headers import MAX_INFLATE_RATIO
 
 _BUSY = frozenset({"queue_full", "deadline", "scorer_error", "internal_error"})
 _SAYS = {
@@ -19,6 +20,10 @@ _SAYS = {
     503: "The request could not be checked for prompt injections, so it was refused.",
 }
 _UNREADABLE = "The request was refused: its body can be read in more than one way"
+_RATIO = (
+    f"The request was refused: its body inflates to more than {MAX_INFLATE_RATIO} times its bytes. "
+    "Send it uncompressed."
+)
 _UNSCANNED = "The request was refused: a part of it could not be checked"
 # https://docs.anthropic.com/en/api/errors
 _ANTHROPIC = {400: "invalid_request_error", 413: "request_too_large", 503: "overloaded_error"}
@@ -49,6 +54,8 @@ def refuse(verdict: Verdict) -> Refusal:
             return _answer(415, "unsupported_encoding", _SAYS[415], verdict.dialect)
         if reason == "inflated_size":
             return _answer(413, "request_too_large", _SAYS[413], verdict.dialect)
+        if reason == "inflate_ratio":
+            return _answer(400, "unreadable_body", _RATIO, verdict.dialect)
         return _answer(400, "unreadable_body", f"{_UNREADABLE} ({reason}).", verdict.dialect)
     if _BUSY & set(reasons):
         return _answer(503, "guard_unavailable", _SAYS[503], verdict.dialect)
