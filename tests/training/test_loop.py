@@ -124,13 +124,19 @@ class PowerCutError(Exception):
     """Stands for a machine that goes away in the middle of a step."""
 
 
-@pytest.mark.parametrize("cut_after", [3, 9])
+@pytest.mark.parametrize(
+    ("cut_after", "change"), [(3, {}), (9, {}), (9, {"adversarial": 0.5, "r_drop": 1.0})]
+)
 def test_a_resumed_run_equals_an_uninterrupted_one(
-    encoder: Path, tmp_path: Path, cut_after: int, monkeypatch: pytest.MonkeyPatch
+    encoder: Path,
+    tmp_path: Path,
+    cut_after: int,
+    change: dict[str, object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Cut in the first or the second epoch, then started again: the same weights, bit for bit."""
     monkeypatch.setattr(loop, "_SAVE_EVERY", 2)
-    plan = settings(encoder)
+    plan = settings(encoder, **change)
     train(rows(), rows(3), settings=plan, out=tmp_path / "whole", device="cpu")
 
     steps = 0
@@ -346,6 +352,8 @@ def test_two_processes_train_one_model(encoder: Path, tmp_path: Path) -> None:
         "--base", str(encoder), "--window", "32", "--batch-tokens", "256", "--dtype", "fp32",
         # Without the corpus, which the tiny vocabulary cannot spell.
         "--device", "cpu", "--learning-rate", "0.002", "--epochs", "10", "--replay", "0",
+        # Two passes a step, and in each the processes wait for each other.
+        "--adversarial", "0.1",
     ]  # fmt: skip
     done = subprocess.run(  # noqa: S603  # our own command
         command,
