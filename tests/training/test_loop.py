@@ -398,16 +398,17 @@ def test_a_base_is_not_overwritten(checkpoint: Path) -> None:
 def test_variants_of_a_step_learn_the_task(
     encoder: Path, tmp_path: Path, change: dict[str, object]
 ) -> None:
-    manifest = train(
-        rows(), rows(2), settings=settings(encoder, epochs=3, **change), out=tmp_path, device="cpu"
-    )
+    for name, settled in (("plain", {}), ("variant", change)):
+        chosen = settings(encoder, epochs=3, **settled)
+        manifest = train(rows(), rows(2), settings=chosen, out=tmp_path / name, device="cpu")
+    assert not same(weights(tmp_path / "plain"), weights(tmp_path / "variant"))
     assert manifest is not None
     assert manifest.channel == ("ignored" if change == {"channel": False} else "token_type_ids")
     metrics = manifest.metrics["validation"]
     assert isinstance(metrics, dict)
     assert metrics["prompt"]["roc_auc"] > 0.9
     # What was trained is what is served.
-    guard = Guard.load(tmp_path, backend="torch", device="cpu")
+    guard = Guard.load(tmp_path / "variant", backend="torch", device="cpu")
     assert guard.check_sync(HOSTILE[0]).score > guard.check_sync(BENIGN[0]).score
 
 
