@@ -15,8 +15,8 @@ from bertguard.cli import app
 from bertguard.errors import CheckpointError
 from bertguard.model.checkpoint import CARD, WEIGHTS, read_manifest
 from bertguard.scoring import Window
+from bertguard.training.card import model_card
 from bertguard.training.examples import Example
-from bertguard.training.saving import model_card
 from bertguard.training.thresholds import fit_thresholds
 from support import BENIGN, KeywordScorer
 from tiny import WORDS

@@ -11,7 +11,7 @@ import pytest
 from bertguard.errors import CheckpointError
 from bertguard.model.checkpoint import MANIFEST, read_manifest, write_manifest
 from bertguard.training import resume
-from bertguard.training.saving import model_card
+from bertguard.training.card import model_card
 from bertguard.training.validation import Scored, keep, take
 
 SURROGATE = "caf\udce9"

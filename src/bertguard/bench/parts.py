@@ -48,6 +48,7 @@ class Options:
     peers: bool = False
 
     def __post_init__(self) -> None:
+        # A shorter text is no document: growth begins at 1,000 characters.
         least = {"rounds": 1, "longest": 1_000, "requests": 1, "steps": 1}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:

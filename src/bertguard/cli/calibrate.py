@@ -32,18 +32,17 @@ def command(
     Texts go through the serving guard. Temperature and weights stay as they are.
     """
     import shutil
-    import sys
 
     from bertguard.errors import ConfigurationError, MissingExtraError
 
     try:
+        from bertguard.training.card import model_card
         from bertguard.training.examples import read_examples
-        from bertguard.training.saving import model_card
         from bertguard.training.thresholds import fit_thresholds, with_thresholds
     except ImportError as error:
         raise MissingExtraError("guard calibrate", "train") from error
+    from bertguard.cli.options import patient_guard
     from bertguard.cli.progress import Bars
-    from bertguard.guard import Guard
     from bertguard.model.checkpoint import CARD, read_manifest, write_manifest
     from bertguard.model.loading import find_checkpoint, own_checkpoint
 
@@ -53,15 +52,7 @@ def command(
     manifest = read_manifest(directory)
     examples = read_examples(data)
     with (
-        Guard.load(
-            directory,
-            device=device,
-            # Nobody waits for a single verdict here: no text may time out, be cut or be turned
-            # away.
-            timeout_seconds=24 * 3600.0,
-            max_windows=1_000_000,
-            max_waiting_chars=sys.maxsize,
-        ) as guard,
+        patient_guard(directory, device=device) as guard,
         Bars() as bars,
     ):
         benign = sum(row.label == 0 for row in examples)

@@ -80,12 +80,11 @@ def command(
         )
     if report is not None:
         _make_writable(report)
-    import sys
     from collections import Counter
     from dataclasses import asdict, replace
 
+    from bertguard.cli.options import patient_guard
     from bertguard.cli.progress import Bars
-    from bertguard.guard import Guard
     from bertguard.model.loading import BUNDLED_NAME
 
     named = [place for place in places if place == BUNDLED_NAME or Path(place).is_dir()]
@@ -97,16 +96,7 @@ def command(
     checkpoints = [*named, *(checkpoint or ())] or [BUNDLED_NAME]
     with Bars() as bars:
         for place in checkpoints:
-            with Guard.load(
-                place,
-                device=device,
-                backend=backend,
-                # Nobody waits for a single verdict here: no text may time out, be cut or be
-                # turned away.
-                timeout_seconds=24 * 3600.0,
-                max_windows=1_000_000,
-                max_waiting_chars=sys.maxsize,
-            ) as guard:
+            with patient_guard(place, device=device, backend=backend) as guard:
                 one = evaluate(
                     guard,
                     examples,

@@ -1,4 +1,4 @@
-"""Options that may differ per channel."""
+"""What several commands do with their options."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from bertguard.guard import Guard
     from bertguard.segments import Channel
 
 Number = TypeVar("Number", int, float)
@@ -38,3 +41,24 @@ def per_channel(
             ) from None
         numbers |= dict.fromkeys(channels, value)
     return numbers
+
+
+def patient_guard(
+    checkpoint: str | Path | None, *, device: str, backend: str | None = None
+) -> Guard:
+    """A guard for files: nobody waits for a verdict, so no text times out or is cut or turned away.
+
+    1,000,000 windows are about 600 MB of text: beyond that nobody meant it.
+    """
+    import sys
+
+    from bertguard.guard import Guard
+
+    return Guard.load(
+        checkpoint,
+        device=device,
+        backend=backend,
+        timeout_seconds=24 * 3600.0,
+        max_windows=1_000_000,
+        max_waiting_chars=sys.maxsize,
+    )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import typer
+
+if TYPE_CHECKING:
+    from bertguard.training.loop import Step
 
 # A log wants some ten lines of one piece of work, not one for each text.
 _LINES = 10
@@ -60,3 +63,53 @@ class Bars:
         traceback: TracebackType | None,
     ) -> None:
         self.progress.stop()
+
+
+class TrainingBar:
+    """Updates of a training run, with the loss; in a log a line for every fifty."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import (
+            BarColumn,
+            Progress,
+            TextColumn,
+            TimeElapsedColumn,
+            TimeRemainingColumn,
+        )
+
+        console = Console(stderr=True)
+        self._terminal = console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed}/{task.total}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not console.is_terminal,
+        )
+        self._task = self._progress.add_task("reading", total=None)
+        self._loss: float | None = None
+        self._tokens = 0
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def step(self, step: Step) -> None:
+        """Show one update."""
+        self._tokens += step.tokens
+        # A running mean: a single batch says little.
+        self._loss = step.loss if self._loss is None else 0.98 * self._loss + 0.02 * step.loss
+        line = f"epoch {step.epoch + 1} loss {self._loss:.3f}"
+        if step.validation is not None:
+            line += f" validation {step.validation:.3f}"
+        self._progress.update(self._task, description=line, completed=step.done, total=step.total)
+        if not self._terminal and (
+            step.done % 50 == 0 or step.done == step.total or step.validation is not None
+        ):
+            typer.echo(f"{line} batch {step.done}/{step.total} tokens {self._tokens}", err=True)

@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 _MAX_TEXTS_AT_ONCE = 64
 _MAX_CHARS_AT_ONCE = 1_000_000
 
-# A request has a deadline because somebody waits for its answer; a file on a disk has not. Both
-# bounds only say "beyond this nobody meant it": 1,000,000 windows are about 600 MB of text.
-_TIMEOUT_SECONDS = 24 * 3600.0
-_MAX_WINDOWS = 1_000_000
-
 
 def command(
     text: Annotated[
@@ -59,15 +54,13 @@ def command(
     """
     import asyncio
 
-    from bertguard.guard import Guard
+    from bertguard.cli.options import patient_guard
     from bertguard.segments import Channel
 
     if channel not in tuple(Channel):
         raise typer.BadParameter('use "prompt" or "data"', param_hint="--channel")
     inputs = _inputs(text, file or [])
-    with Guard.load(
-        checkpoint, device=device, timeout_seconds=_TIMEOUT_SECONDS, max_windows=_MAX_WINDOWS
-    ) as guard:
+    with patient_guard(checkpoint, device=device) as guard:
         results: list[_Result] = []
         for group in _groups(inputs):
             found = asyncio.run(_score(guard, group, Channel(channel)))

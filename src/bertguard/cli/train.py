@@ -5,14 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from bertguard.cli.options import per_channel
-
-if TYPE_CHECKING:
-    from bertguard.training.loop import Step
+from bertguard.cli.progress import TrainingBar
 
 
 def _defaults_of(context: typer.Context, recipe: str | None) -> str | None:
@@ -285,7 +283,7 @@ def command(
     training = repeat_small_sources(
         training, least={(channel.value, 1): count for channel, count in least}
     )
-    with _Bar() as bar:
+    with TrainingBar() as bar:
         manifest = train(
             training,
             held_out,
@@ -302,53 +300,3 @@ def command(
             fitted = manifest.calibration.get(kind, {}).get("thresholds_fitted")  # type: ignore[attr-defined]  # JSON
             kept = "" if fitted else " (kept: too few benign texts of other places)"
             typer.echo(f"  {kind}: flag at {flag_at:.4f}, block at {block_at:.4f}{kept}")
-
-
-class _Bar:
-    """A progress bar on a terminal; a line now and then where standard error is a file."""
-
-    def __init__(self) -> None:
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
-
-        console = Console(stderr=True)
-        self._terminal = console.is_terminal
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.completed}/{task.total}"),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not console.is_terminal,
-        )
-        self._task = self._progress.add_task("reading", total=None)
-        self._loss: float | None = None
-        self._tokens = 0
-
-    def __enter__(self) -> _Bar:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._progress.stop()
-
-    def step(self, step: Step) -> None:
-        """Show one update."""
-        self._tokens += step.tokens
-        # A running mean: a single batch says little.
-        self._loss = step.loss if self._loss is None else 0.98 * self._loss + 0.02 * step.loss
-        line = f"epoch {step.epoch + 1} loss {self._loss:.3f}"
-        if step.validation is not None:
-            line += f" validation {step.validation:.3f}"
-        self._progress.update(self._task, description=line, completed=step.done, total=step.total)
-        if not self._terminal and (
-            step.done % 50 == 0 or step.done == step.total or step.validation is not None
-        ):
-            typer.echo(f"{line} batch {step.done}/{step.total} tokens {self._tokens}", err=True)

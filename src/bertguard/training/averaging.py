@@ -26,7 +26,8 @@ from bertguard.model.checkpoint import (
     read_manifest,
     write_manifest,
 )
-from bertguard.training.saving import model_card, save_weights
+from bertguard.training.card import model_card
+from bertguard.training.saving import save_weights
 
 # What two checkpoints must share for a mean of their weights to mean anything.
 _SHARED = (

@@ -1,18 +1,17 @@
-"""Labelled files, hub datasets and the corpus -> examples; a bad row is named by its line."""
+"""Rows of files and the corpus -> examples; a bad row is named by its line."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bertguard.errors import DataError, MissingExtraError
+from bertguard.errors import DataError
 from bertguard.training.corpus import read_corpus
+from bertguard.training.files import rows
 
 _CHANNELS = ("prompt", "data")
 _LABELS = {
@@ -84,8 +83,7 @@ def read_examples(places: Sequence[str], *, where: Where | None = None) -> list[
     examples = []
     for place in places:
         default_source = place if place.startswith("hf:") else Path(place).stem
-        rows = _rows(place)
-        for line, row in rows:
+        for line, row in rows(place):
             if where is None or where.keeps(row):
                 examples.append(_example(row, f"{place}:{line}", default_source))
     if not examples:
@@ -125,133 +123,6 @@ def corpus_validation(seed: int) -> list[Example]:
         for line in read_corpus()
         if line.held_out
     ]
-
-
-def _rows(place: str) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """(line or row number, row) of one file; the first line is 1."""
-    if place.startswith("hf:"):
-        yield from _hub_rows(place.removeprefix("hf:"))
-        return
-    file = Path(place)
-    reader = {
-        ".jsonl": _jsonl_rows,
-        ".ndjson": _jsonl_rows,
-        ".csv": _csv_rows,
-        ".parquet": _parquet_rows,
-    }.get(file.suffix.lower())
-    if reader is None:
-        raise DataError(f"{file}: unknown kind of file; use .jsonl, .csv, .parquet or hf:<dataset>")
-    try:
-        yield from reader(file)
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file}:{_undecodable_line(file)}: not UTF-8 text; save the file as UTF-8"
-        ) from error
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DataError(f"{file}: cannot be read ({reason}); check path and permissions") from error
-
-
-def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    with file.open(encoding="utf-8-sig") as stream:
-        for number, line in enumerate(stream, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{file}:{number}: not a JSON object ({error})") from error
-            if not isinstance(row, dict):
-                raise DataError(
-                    f"{file}:{number}: found {type(row).__name__}, expected a JSON object"
-                )
-            yield number, row
-
-
-def _undecodable_line(file: Path) -> int:
-    """The number of the first line that is no UTF-8: no character of several bytes holds a \\n."""
-    number = 0
-    with file.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):  # noqa: B007  # the last one, where none is
-            try:
-                line.decode("utf-8")
-            except UnicodeDecodeError:
-                break
-    return number
-
-
-def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """Rows with the line that each begins on: a cell may go on over many."""
-    # A document in a cell may be long; the csv module stops at 128 KiB by default.
-    csv.field_size_limit(2**31 - 1)
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, strict=True)
-        first = 1
-        header: list[str] = []
-        try:
-            for row in reader:
-                if row and not header:
-                    header = row
-                elif row:
-                    if len(row) != len(header):
-                        raise DataError(
-                            f"{file}:{first}: the row that begins here has {len(row)} columns, "
-                            f"the header has {len(header)}"
-                        )
-                    yield first, dict(zip(header, row, strict=True))
-                first = reader.line_num + 1
-        except csv.Error as error:
-            raise DataError(f"{file}:{first}: in the row that begins here: {error}") from error
-
-
-def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError as error:
-        raise MissingExtraError("Parquet files", "train") from error
-    try:
-        with pq.ParquetFile(file) as table:
-            number = 0
-            for batch in table.iter_batches(batch_size=4096):
-                for row in batch.to_pylist():
-                    number += 1
-                    yield number, row
-    except pa.ArrowException as error:
-        raise DataError(f"{file}: not a Parquet file ({error})") from error
-
-
-def _hub_rows(name: str) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """Rows of a dataset by hub id or local folder: `owner/name`, `owner/name:split`."""
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError("hf:<dataset>", "train") from error
-    path, _, split = name.partition(":")
-    try:
-        rows = datasets.load_dataset(path, split=split or "train")
-    except Exception as error:  # the library raises many kinds
-        raise DataError(f"hf:{name}: datasets could not load it ({_reasons(error)})") from error
-    yield from enumerate(rows, start=1)
-
-
-def _reasons(error: BaseException) -> str:
-    """What an error says in its first line, and what the cause of it all says.
-
-    The cause often met a row, and may quote it: what stands in quotes there is left out.
-    """
-    reasons = f"{type(error).__name__}: {_first_line(error)}"
-    cause = error
-    while deeper := cause.__cause__ or (not cause.__suppress_context__ and cause.__context__):
-        cause = deeper
-    if cause is error:
-        return reasons
-    said = re.sub(r"""(["'`]).*\1""", "…", _first_line(cause))
-    return f"{reasons}; because of {type(cause).__name__}: {said}"
-
-
-def _first_line(error: BaseException) -> str:
-    return next(iter(str(error).strip().splitlines()), "")[:200]
 
 
 def _example(row: Mapping[str, object], place: str, default_source: str) -> Example:

@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from bertguard.errors import ConfigurationError, DataError
-from bertguard.model.checkpoint import CARD, CONFIG, MANIFEST, TOKENIZER, WEIGHTS, Manifest
+from bertguard.model.checkpoint import Manifest
 from bertguard.model.torch_scorer import collate
 from bertguard.training import resume, saving
 from bertguard.training.augment import Augmentation, TrainingText, epoch_texts
@@ -23,13 +23,11 @@ from bertguard.training.epoch import LabelledWindow, epoch_batches, labelled_win
 from bertguard.training.examples import Example, data_hash
 from bertguard.training.objective import doubled, objective, parameter_groups, passes
 from bertguard.training.settings import Settings
-from bertguard.training.start import Start, starting_point
+from bertguard.training.start import Start, must_be_free, must_teach, starting_point
 from bertguard.training.validation import Scored, Validator, autocast, keep, validation_loss
 
 # Updates between two saved states: minutes of work at most are done twice.
 _SAVE_EVERY = 200
-# What a run writes; README.md and config.json are names that other things have as well.
-_WRITTEN = (WEIGHTS, CONFIG, TOKENIZER, CARD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +63,7 @@ def train(
 
     Args:
         training: what is learnt from.
-        validation: what chooses the best checkpoint, temperature and thresholds.
+        validation: what chooses the weights that are kept, temperature and thresholds.
         settings: hyper-parameters.
         out: the checkpoint directory; made if it is missing.
         command: recorded in the model card.
@@ -86,8 +84,8 @@ def train(
         raise ConfigurationError(
             f'device={device!r}: use "auto" or "cpu"; CUDA_VISIBLE_DEVICES chooses among GPUs'
         )
-    _must_teach(training, settings)
-    _must_be_free(out, settings)
+    must_teach(training, settings)
+    must_be_free(out, settings)
     # Mixed precision is ours: accelerate's is one for the whole interpreter, and the next call of
     # `train` may want another.
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
@@ -115,31 +113,6 @@ def train(
     )
     resume.discard(out)
     return manifest
-
-
-def _must_teach(training: Sequence[Example], settings: Settings) -> None:
-    labels = {row.label for row in training}
-    made_up = settings.augmentation.composed or settings.augmentation.replay
-    if len(labels) == 1 and not made_up:
-        only = "injection" if labels == {1} else "benign"
-        raise DataError(
-            f"every training row is labelled {only}: nothing can be told apart; add rows of the "
-            "other label, or let the corpus of the package give them (--replay 0.3)"
-        )
-
-
-def _must_be_free(out: Path, settings: Settings) -> None:
-    """Raises ConfigurationError where something that is no checkpoint would be written over."""
-    base = Path(settings.base)
-    if out.exists() and base.exists() and out.resolve() == base.resolve():
-        raise ConfigurationError(
-            f"{out}: is the base as well, which an interruption would destroy; name another --out"
-        )
-    taken = [name for name in _WRITTEN if (out / name).exists()]
-    if taken and not (out / MANIFEST).exists() and not resume.begun(out):
-        raise ConfigurationError(
-            f"{out}: holds {', '.join(taken)} and is no checkpoint; name another --out"
-        )
 
 
 def _fit(

@@ -15,7 +15,7 @@ from torch import nn
 from bertguard.errors import CheckpointError
 
 FOLDER = ".resume"
-# The margins of the best checkpoint so far, until the run is complete.
+# The margins of the weights that were kept, until the run is complete.
 VALIDATION = ".validation.json"
 _STATE = "state.json"
 _MODEL = "model.safetensors"
@@ -26,8 +26,8 @@ _OPTIMIZER = "optimizer.safetensors"
 class Progress:
     """Where a run stands: `done` batches of `epoch` are behind it, `step` updates in all.
 
-    `fingerprint` names data and settings; a run resumes only with the same. `best` is the lowest
-    validation loss so far.
+    `fingerprint` names data and settings; a run resumes only with the same. `best` is the
+    validation loss of the weights that were kept.
     """
 
     fingerprint: str

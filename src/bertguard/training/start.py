@@ -1,7 +1,8 @@
-"""Where a training run starts: a guard to go on from, or a bare pretrained encoder."""
+"""Where a training run starts (a guard to go on from, a bare encoder), and when it may not."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -10,17 +11,29 @@ from tokenizers import Tokenizer
 from torch import nn
 from transformers import AutoTokenizer, PreTrainedModel
 
-from bertguard.errors import CheckpointError, ConfigurationError
-from bertguard.model.checkpoint import BUNDLED, MANIFEST, TOKENIZER, Manifest, read_manifest
+from bertguard.errors import CheckpointError, ConfigurationError, DataError
+from bertguard.model.checkpoint import (
+    CARD,
+    CONFIG,
+    MANIFEST,
+    TOKENIZER,
+    WEIGHTS,
+    Manifest,
+    read_manifest,
+)
 from bertguard.model.classifier import LABELS, InjectionClassifier, load_encoder
 from bertguard.model.loading import BUNDLED_NAME, find_checkpoint
 from bertguard.model.tokenization import WindowTokenizer, harden
 from bertguard.model.torch_scorer import load_classifier
+from bertguard.training import resume
+from bertguard.training.examples import Example
 from bertguard.training.settings import Settings
 
 _WINDOW_TOKENS = 256
 # A quarter: a payload of up to 64 tokens lies whole in one window of 256 or the next.
 _OVERLAP_SHARE = 4
+# What a run writes; README.md and config.json are names that other things have as well.
+_WRITTEN = (WEIGHTS, CONFIG, TOKENIZER, CARD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +52,7 @@ def starting_point(settings: Settings) -> Start:
         CheckpointError: there is nothing to load.
         ConfigurationError: the settings do not fit what was loaded.
     """
-    if settings.base == BUNDLED_NAME:
-        start = _from_checkpoint(BUNDLED, settings)
-    elif (Path(settings.base) / MANIFEST).is_file():
+    if settings.base == BUNDLED_NAME or (Path(settings.base) / MANIFEST).is_file():
         start = _from_checkpoint(find_checkpoint(settings.base), settings)
     else:
         start = _from_encoder(settings)
@@ -50,6 +61,32 @@ def starting_point(settings: Settings) -> Start:
             if isinstance(module, nn.Dropout):
                 module.p = settings.encoder_dropout
     return start
+
+
+def must_teach(training: Sequence[Example], settings: Settings) -> None:
+    """Raises DataError where the rows know one label, and nothing is made up beside them."""
+    labels = {row.label for row in training}
+    made_up = settings.augmentation.composed or settings.augmentation.replay
+    if len(labels) == 1 and not made_up:
+        only = "injection" if labels == {1} else "benign"
+        raise DataError(
+            f"every training row is labelled {only}: nothing can be told apart; add rows of the "
+            "other label, or let the corpus of the package give them (--replay 0.3)"
+        )
+
+
+def must_be_free(out: Path, settings: Settings) -> None:
+    """Raises ConfigurationError where something that is no checkpoint would be written over."""
+    base = Path(settings.base)
+    if out.exists() and base.exists() and out.resolve() == base.resolve():
+        raise ConfigurationError(
+            f"{out}: is the base as well, which an interruption would destroy; name another --out"
+        )
+    taken = [name for name in _WRITTEN if (out / name).exists()]
+    if taken and not (out / MANIFEST).exists() and not resume.begun(out):
+        raise ConfigurationError(
+            f"{out}: holds {', '.join(taken)} and is no checkpoint; name another --out"
+        )
 
 
 def _from_checkpoint(directory: Path, settings: Settings) -> Start:

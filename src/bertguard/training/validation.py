@@ -120,7 +120,7 @@ def _margins(logits: torch.Tensor, injection: int) -> torch.Tensor:
 
 
 def keep(directory: Path, scored: Sequence[Scored]) -> None:
-    """Remember the margins of the best checkpoint so far, for calibration at the end."""
+    """Remember the margins of the weights that were kept, for calibration at the end."""
     rows = [[text.channel, text.label, text.margin, text.source] for text in scored]
     (directory / VALIDATION).write_text(json.dumps(rows), encoding="utf-8")
 
