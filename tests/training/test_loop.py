@@ -295,6 +295,37 @@ def test_the_channel_of_a_checkpoint_cannot_be_taken_away(encoder: Path, tmp_pat
         starting_point(Settings(base=str(tmp_path), channel=False))
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        BertConfig(**SMALL),
+        XLMRobertaConfig(**SMALL, type_vocab_size=1, pad_token_id=0),
+        DebertaV2Config(**SMALL, relative_attention=True, type_vocab_size=0),
+    ],
+    ids=lambda config: config.model_type,
+)
+def test_attention_has_a_dropout_of_its_own(config: PretrainedConfig, tmp_path: Path) -> None:
+    """That of the probabilities follows one option, those of features the other."""
+    base = tiny_encoder(tmp_path, config=config)
+
+    def shares(encoder: float | None, attention: float | None) -> dict[bool, set[float]]:
+        chosen = Settings(
+            base=str(base),
+            window_tokens=32,
+            encoder_dropout=encoder,
+            attention_dropout=attention,
+        )
+        found: dict[bool, set[float]] = {True: set(), False: set()}
+        for name, module in starting_point(chosen).classifier.encoder.named_modules():
+            if isinstance(module, torch.nn.Dropout):
+                found["attention.self" in name].add(module.p)
+        return found
+
+    assert shares(0.3, 0.0) == {True: {0.0}, False: {0.3}}
+    assert shares(0.3, None) == {True: {0.3}, False: {0.3}}
+    assert shares(None, 0.4) == {True: {0.4}, False: {config.hidden_dropout_prob}}
+
+
 def test_agreement_is_of_two_dropouts() -> None:
     """Against R-Drop's formula (3), written out."""
     logits = torch.tensor([[1.0, 0.0], [0.0, 0.5], [0.5, 0.0], [0.2, 0.1]])

@@ -132,6 +132,10 @@ def command(
     encoder_dropout: Annotated[
         float | None, typer.Option(help="Dropout inside the encoder, instead of its own.")
     ] = None,
+    attention_dropout: Annotated[
+        float | None,
+        typer.Option(help="Dropout of attention alone; 0 saves most of what dropout costs."),
+    ] = None,
     label_smoothing: Annotated[float, typer.Option(help="Smoothing of the targets.")] = 0.0,
     layer_decay: Annotated[
         float, typer.Option(help="Share of its rate that each layer passes on to the one below.")
@@ -218,6 +222,7 @@ def command(
         clip=clip,
         dropout=dropout,
         encoder_dropout=encoder_dropout,
+        attention_dropout=attention_dropout,
         label_smoothing=label_smoothing,
         layer_decay=layer_decay,
         adversarial=adversarial,

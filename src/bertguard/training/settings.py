@@ -28,6 +28,8 @@ class Settings:
         dropout: before the head.
         encoder_dropout: in the layers of the encoder; None keeps the encoder's own. Without it a
             CPU trains 1.3 times as fast, and one pass over much data has little to overfit to.
+        attention_dropout: of attention's probabilities; None is as `encoder_dropout`. There are
+            many more of them than of features, so that 0 takes most of dropout's cost away.
         label_smoothing: share of the target spread over all classes.
         layer_decay: each layer learns at this share of the rate of the one above it.
         adversarial: length of a shift of the word embeddings along their gradient, under which
@@ -58,6 +60,7 @@ class Settings:
     clip: float = 1.0
     dropout: float = 0.1
     encoder_dropout: float | None = None
+    attention_dropout: float | None = None
     label_smoothing: float = 0.0
     layer_decay: float = 1.0
     adversarial: float = 0.0
@@ -102,8 +105,9 @@ class Settings:
                 f"layer_decay={self.layer_decay} must be above 0 and at most 1"
             )
         shares = {"warmup": self.warmup, "dropout": self.dropout, "smoothing": self.label_smoothing}
-        if self.encoder_dropout is not None:
-            shares["encoder_dropout"] = self.encoder_dropout
+        for name in ("encoder_dropout", "attention_dropout"):
+            if (share := getattr(self, name)) is not None:
+                shares[name] = share
         for name, value in shares.items():
             if not 0 <= value < 1:
                 raise ConfigurationError(f"{name}={value} must be at least 0 and below 1")

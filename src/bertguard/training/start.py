@@ -35,6 +35,9 @@ _OVERLAP_SHARE = 4
 # What a run writes; README.md and config.json are names that other things have as well.
 _WRITTEN = (WEIGHTS, CONFIG, TOKENIZER, CARD)
 
+# The projection to queries as BERT and its kin, DeBERTa, DistilBERT, ModernBERT and MPNet name it.
+_QUERY = {"query", "query_proj", "q_lin", "q_proj", "Wqkv", "q"}
+
 
 @dataclass(frozen=True, slots=True)
 class Start:
@@ -56,11 +59,23 @@ def starting_point(settings: Settings) -> Start:
         start = _from_checkpoint(find_checkpoint(settings.base), settings)
     else:
         start = _from_encoder(settings)
-    if settings.encoder_dropout is not None:
-        for module in start.classifier.encoder.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = settings.encoder_dropout
+    _drop_out(start.classifier.encoder, settings)
     return start
+
+
+def _drop_out(encoder: nn.Module, settings: Settings) -> None:
+    """Set the dropouts that were asked for; the others stay the encoder's own."""
+    of_attention = settings.attention_dropout
+    if of_attention is None:
+        of_attention = settings.encoder_dropout
+    for parent in encoder.modules():
+        children = dict(parent.named_children())
+        # That of the probabilities stands beside the projections, in every architecture here.
+        projects = not _QUERY.isdisjoint(children)
+        for child in children.values():
+            share = of_attention if projects else settings.encoder_dropout
+            if isinstance(child, nn.Dropout) and share is not None:
+                child.p = share
 
 
 def must_teach(training: Sequence[Example], settings: Settings) -> None:
