@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
@@ -37,6 +38,17 @@ def tiny_tokenizer() -> Tokenizer:
     )
     tokenizer.add_special_tokens(SPECIALS)
     return tokenizer
+
+
+# Of any architecture's config.
+SMALL: dict[str, Any] = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "vocab_size": tiny_tokenizer().get_vocab_size(),
+}
 
 
 def tiny_encoder(

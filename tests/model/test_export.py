@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
+from transformers import (
+    DebertaV2Config,
+    ModernBertConfig,
+    MPNetConfig,
+    PretrainedConfig,
+    XLMRobertaConfig,
+)
 
 from bertguard.errors import CheckpointError, DataError
 from bertguard.model import export as exporting
 from bertguard.model.checkpoint import ONNX_FP32, ONNX_INT8, read_manifest
 from bertguard.model.export import Parity, export
 from bertguard.model.loading import load_scorer
-from tiny import WORDS, tiny_checkpoint
+from bertguard.model.onnx_graph import to_onnx
+from bertguard.model.onnx_scorer import OnnxScorer
+from bertguard.model.torch_scorer import TorchScorer
+from bertguard.training.augment import Augmentation
+from bertguard.training.examples import Example
+from bertguard.training.loop import train
+from bertguard.training.settings import Settings
+from tiny import SMALL, WORDS, tiny_checkpoint, tiny_encoder
 
 TEXTS = [(" ".join(WORDS[n : n + 9]), ("prompt", "data")[n % 2]) for n in range(20)]
 
@@ -32,6 +48,47 @@ def test_both_models_agree_with_torch(tmp_path: Path) -> None:
     manifest = read_manifest(directory)
     assert ONNX_INT8 in manifest.files
     assert manifest.metrics["int8_parity"]["texts"] == 20  # type: ignore[index]  # JSON
+
+
+def test_attention_is_one_node_and_nothing_is_masked(tmp_path: Path) -> None:
+    """Windows go alone; a mask and the cutting into heads would only cost time."""
+    directory = tiny_checkpoint(tmp_path, onnx=False)
+    file = tmp_path / "model.onnx"
+    to_onnx(directory, read_manifest(directory), file)
+    graph = onnx.load(file).graph
+    kinds = Counter(node.op_type for node in graph.node)
+    assert [one.name for one in graph.input] == ["input_ids", "token_type_ids"]
+    assert kinds["MultiHeadAttention"] == 2
+    assert not {"Softmax", "Transpose", "Where"} & set(kinds)
+    # Position ids are cut to length; nothing is cut into heads.
+    assert kinds["Reshape"] == 0
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        XLMRobertaConfig(**SMALL, type_vocab_size=1, pad_token_id=0),
+        DebertaV2Config(**SMALL, relative_attention=True, type_vocab_size=0),
+        MPNetConfig(**SMALL),
+        ModernBertConfig(**SMALL, pad_token_id=0, local_attention=8),
+    ],
+    ids=["xlm-roberta", "deberta-v2", "mpnet", "modernbert"],
+)
+def test_every_attention_is_exported_as_it_is(config: PretrainedConfig, tmp_path: Path) -> None:
+    """As one node where it can be, and with its own products where it cannot."""
+    base = tiny_encoder(tmp_path / "base", config=config)
+    rows = [Example(text, n % 2, "prompt", "here") for n, (text, _) in enumerate(TEXTS)]
+    settings = Settings(base=str(base), window_tokens=32, augmentation=Augmentation(replay=0))
+    directory = tmp_path / "out"
+    train(rows, rows[:4], settings=settings, out=directory, device="cpu")
+    file = tmp_path / "model.onnx"
+    manifest = read_manifest(directory)
+    to_onnx(directory, manifest, file)
+    exact = TorchScorer.load(directory, manifest, device="cpu")
+    exported = OnnxScorer.load(directory, manifest, file=str(file), parallelism=1)
+    for text, channel in TEXTS[:4]:
+        windows = list(exact.windows(text * 3, channel))
+        assert exported.score(windows) == pytest.approx(exact.score(windows), abs=1e-5)
 
 
 def test_a_model_that_is_too_far_off_is_not_written(
@@ -60,9 +117,9 @@ def test_no_more_is_left_in_fp32_than_it_takes(
     monkeypatch.setattr(Parity, "holds", property(lambda self: self.fp32_products != "none"))
     parity = export(directory, TEXTS)
     assert (whole.fp32_products, parity.fp32_products) == ("none", "1 of 2 feed-forward outputs")
-    # What stays in fp32 takes four bytes for one.
-    size = read_manifest(directory).files[ONNX_INT8]["bytes"]
-    assert size > read_manifest(checkpoint).files[ONNX_INT8]["bytes"]  # type: ignore[operator]
+    graph = onnx.load(directory / ONNX_INT8).graph
+    matrices = {t.name for t in graph.initializer if t.data_type == onnx.TensorProto.FLOAT}
+    assert sum(n.op_type == "MatMul" and n.input[1] in matrices for n in graph.node) == 1
 
 
 def test_an_interrupted_export_leaves_the_old_model_whole(

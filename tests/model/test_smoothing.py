@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from bertguard.model.checkpoint import read_manifest
-from bertguard.model.export import to_onnx
+from bertguard.model.onnx_graph import to_onnx
 from bertguard.model.onnx_scorer import OnnxScorer
 from bertguard.model.smoothing import smooth
 from tiny import WORDS, tiny_checkpoint
@@ -22,6 +22,13 @@ def products(file: Path) -> list[str]:
     graph = onnx.load(file).graph
     constants = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 2}
     return [n.name for n in graph.node if n.op_type == "MatMul" and n.input[1] in constants]
+
+
+def sums(file: Path) -> int:
+    """How many vectors are added."""
+    graph = onnx.load(file).graph
+    constants = {tensor.name for tensor in graph.initializer if len(tensor.dims) == 1}
+    return sum(n.op_type == "Add" and not constants.isdisjoint(n.input) for n in graph.node)
 
 
 def test_scores_stay_the_same_and_shared_inputs_are_multiplied_once(tmp_path: Path) -> None:
@@ -37,5 +44,6 @@ def test_scores_stay_the_same_and_shared_inputs_are_multiplied_once(tmp_path: Pa
     smooth(before, after, windows)
     smoothed = OnnxScorer.load(directory, manifest, file=str(after), parallelism=1)
     assert np.asarray(smoothed.score(windows)) == pytest.approx(plain.score(windows), abs=1e-5)
-    # Query, key and value of each of the two layers are one product now.
+    # Query, key and value of each of the two layers are one product now, and one sum.
     assert len(products(before)) - len(products(after)) == 2 * 2
+    assert sums(before) - sums(after) == 2 * 2

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -15,26 +12,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
-import torch
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from torch import nn
 
 from bertguard.errors import CheckpointError, DataError
 from bertguard.model.checkpoint import ONNX_FP32, ONNX_INT8, Manifest, read_manifest, write_manifest
+from bertguard.model.onnx_graph import quiet, to_onnx
 from bertguard.model.onnx_scorer import OnnxScorer
 from bertguard.model.smoothing import smooth
-from bertguard.model.torch_scorer import TorchScorer, load_classifier
+from bertguard.model.torch_scorer import TorchScorer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from bertguard.scoring import Scorer, Window
 
 LARGEST_FP32_DIFFERENCE = 1e-4
 LARGEST_INT8_MEAN_DIFFERENCE = 0.01
 LARGEST_INT8_FLIPS = 0.005
-# The first with GELU as one node.
-_OPSET = 20
 # Largest values settle after a few dozen texts; long ones add little after their first windows.
 _CALIBRATION_TEXTS = 128
 _CALIBRATION_WINDOWS = 3
@@ -164,52 +156,12 @@ def _put(file: Path, target: Path) -> None:
         beside.unlink(missing_ok=True)
 
 
-def to_onnx(directory: Path, manifest: Manifest, file: Path) -> None:
-    """The classifier as an fp32 ONNX graph: ids, mask and segments `(batch, tokens)` -> logits."""
-    classifier = load_classifier(directory, manifest)
-    # Fused attention is traced with guards against rows of padding alone, which no window is.
-    classifier.encoder.set_attn_implementation("eager")
-    ids = torch.full((2, 12), manifest.pad_id, dtype=torch.long)
-    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if manifest.channel == "token_type_ids":
-        inputs["token_type_ids"] = torch.zeros_like(ids)
-    sizes = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("tokens", min=2)}
-    with warnings.catch_warnings(), _quiet(), torch.inference_mode(False), torch.no_grad():
-        # Deprecations inside torch and transformers while they trace are none of the user's.
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            _Positional(classifier, tuple(inputs)),
-            tuple(inputs.values()),
-            input_names=list(inputs),
-            output_names=["logits"],
-            dynamic_shapes=(tuple(dict(sizes) for _ in inputs),),
-            opset_version=_OPSET,
-            dynamo=True,
-            verbose=False,
-        )
-        if program is None:
-            raise CheckpointError(f"{directory}: torch could not export it to ONNX")
-        program.save(file, external_data=False)
-
-
-class _Positional(nn.Module):
-    """Takes the inputs in order, as the exporter names them."""
-
-    def __init__(self, classifier: nn.Module, names: tuple[str, ...]) -> None:
-        super().__init__()
-        self.classifier = classifier
-        self.names = names
-
-    def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
-        return self.classifier(**dict(zip(self.names, tensors, strict=True)))  # type: ignore[no-any-return]  # nn.Module calls are untyped
-
-
 def quantise(fp32: Path, int8: Path, *, keep: Sequence[str]) -> None:
     """Dynamic int8, weights per output channel, word embeddings included; `keep` stays fp32.
 
     Source: Jacob et al. 2018, https://arxiv.org/abs/1712.05877.
     """
-    with _quiet():
+    with quiet():
         quantize_dynamic(
             fp32,
             int8,
@@ -317,18 +269,3 @@ def _rounded(parity: Parity) -> dict[str, object]:
         "fp32_products": parity.fp32_products,
         "smoothed": parity.smoothed,
     }
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporters' chatter, which goes to loggers and to standard output."""
-    import contextlib
-    import logging
-
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with Path(os.devnull).open("w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
-            yield
-    finally:
-        logging.disable(before)

@@ -19,6 +19,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
+from bertguard.model.onnx_graph import drop_unused
 from bertguard.scoring import Window
 
 # Share of the difficulty that goes from activations to weights: weights have a range per output
@@ -45,18 +46,27 @@ def smooth(fp32: Path, smoothed: Path, windows: Sequence[Window]) -> None:
         if _is_product(node, weights):
             products.setdefault(node.input[0], []).append(node)
     largest = _largest(fp32, list(products), windows)
+    biases = _biases(model.graph, weights)
+    # Sums that one sum before the split does.
+    summed = {
+        biases[node.output[0]][1]
+        for group in products.values()
+        if _share_a_sum(group, biases)
+        for node in group
+    }
     nodes: list[onnx.NodeProto] = []
     done: set[str] = set()
     for node in model.graph.node:
         group = products.get(node.input[0], []) if node.input else []
         if not any(node.name == one.name for one in group):
-            nodes.append(node)
+            if node.output[0] not in summed:
+                nodes.append(node)
         elif node.input[0] not in done:
             done.add(node.input[0])
-            nodes += _one_product(model.graph, group, weights, largest[node.input[0]])
+            nodes += _one_product(model.graph, group, weights, biases, largest[node.input[0]])
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    _drop_unused(model.graph)
+    drop_unused(model.graph)
     onnx.save(model, smoothed)
 
 
@@ -82,7 +92,7 @@ def _largest(
     found: dict[str, NDArray[np.float64]] = {}
     for window in windows:
         ids = np.asarray([window.ids], dtype=np.int64)
-        feed = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        feed = {"input_ids": ids}
         if "token_type_ids" in inputs:
             feed["token_type_ids"] = np.full_like(ids, window.channel)
         for name, value in zip(names, session.run(list(names), feed), strict=True):
@@ -91,10 +101,32 @@ def _largest(
     return found
 
 
+def _biases(
+    graph: onnx.GraphProto, weights: Mapping[str, onnx.TensorProto]
+) -> dict[str, tuple[_Array, str]]:
+    """Product -> the vector that is added to nothing else than it, and the name of that sum."""
+    read: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            read.setdefault(name, []).append(node)
+    found = {}
+    for name, readers in read.items():
+        if len(readers) == 1 and readers[0].op_type == "Add":
+            other = next((each for each in readers[0].input if each != name), name)
+            if other in weights and len(weights[other].dims) == 1:
+                found[name] = (numpy_helper.to_array(weights[other]), readers[0].output[0])
+    return found
+
+
+def _share_a_sum(group: Sequence[onnx.NodeProto], biases: Mapping[str, tuple[_Array, str]]) -> bool:
+    return len(group) > 1 and all(node.output[0] in biases for node in group)
+
+
 def _one_product(
     graph: onnx.GraphProto,
     group: Sequence[onnx.NodeProto],
     weights: Mapping[str, onnx.TensorProto],
+    biases: Mapping[str, tuple[_Array, str]],
     largest: NDArray[np.float64],
 ) -> list[onnx.NodeProto]:
     """The products of one input as scaling, one product and, where they were several, a split."""
@@ -102,12 +134,10 @@ def _one_product(
     matrices = [numpy_helper.to_array(weights[node.input[1]]) for node in group]
     matrix = np.concatenate(matrices, axis=1)
     factors = _factors(largest, np.abs(matrix).max(axis=1))
-    made = {
+    made: dict[str, NDArray[np.generic]] = {
         "inverse": (1 / factors).astype(np.float32),
         "weight": (matrix * factors[:, None]).astype(np.float32),
     }
-    for kind, value in made.items():
-        graph.initializer.append(numpy_helper.from_array(value, f"{first.name}_{kind}"))
     scaled = f"{first.name}_scaled"
     whole = first.output[0] if len(group) == 1 else f"{first.name}_whole"
     nodes = [
@@ -115,13 +145,21 @@ def _one_product(
         helper.make_node("MatMul", [scaled, f"{first.name}_weight"], [whole], first.name),
     ]
     if len(group) > 1:
-        sizes = np.asarray([matrix.shape[1] for matrix in matrices], dtype=np.int64)
-        graph.initializer.append(numpy_helper.from_array(sizes, f"{first.name}_sizes"))
         outputs = [node.output[0] for node in group]
+        if _share_a_sum(group, biases):
+            # One sum before the split, which the quantised product then does itself.
+            made["bias"] = np.concatenate([biases[name][0] for name in outputs])
+            outputs = [biases[name][1] for name in outputs]
+            summed = f"{first.name}_summed"
+            nodes.append(helper.make_node("Add", [whole, f"{first.name}_bias"], [summed], summed))
+            whole = summed
+        made["sizes"] = np.asarray([matrix.shape[1] for matrix in matrices], dtype=np.int64)
         split = helper.make_node(
             "Split", [whole, f"{first.name}_sizes"], outputs, f"{first.name}_split", axis=-1
         )
         nodes.append(split)
+    for kind, value in made.items():
+        graph.initializer.append(numpy_helper.from_array(value, f"{first.name}_{kind}"))
     return nodes
 
 
@@ -133,10 +171,3 @@ def _factors(activation: NDArray[np.float64], weight: _Array) -> NDArray[np.floa
     )
     middle: NDArray[np.float64] = np.clip(factors / np.exp(np.log(factors).mean()), 1e-3, 1e3)
     return middle
-
-
-def _drop_unused(graph: onnx.GraphProto) -> None:
-    used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
