@@ -11,6 +11,7 @@ import numpy as np
 
 from bertguard.errors import CheckpointError, MissingExtraError
 from bertguard.model.checkpoint import ONNX_INT8, TOKENIZER, Manifest, verified
+from bertguard.model.sums import sums_are_exact
 from bertguard.model.tokenization import WindowTokenizer
 from bertguard.scoring import Window
 
@@ -137,8 +138,9 @@ def open_session(path: Path, *, threads: int = 1) -> object:
     options.inter_op_num_threads = 1
     # Windows have many lengths; a memory pattern per length would only fill memory.
     options.enable_mem_pattern = False
-    # On a CPU without VNNI, 8-bit by 8-bit sums overflow; there the weights are taken as unsigned.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not sums_are_exact():
+        # The weights are taken as unsigned: slower, and the scores are those of every other CPU.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(
