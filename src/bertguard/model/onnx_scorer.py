@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,16 +79,23 @@ class OnnxScorer:
             CheckpointError: the file is missing, damaged, or no ONNX model.
             MissingExtraError: onnxruntime is not installed.
         """
-        path = verified(directory, file, manifest) if file == ONNX_INT8 else directory / file
-        tokenizer = WindowTokenizer.from_file(
-            verified(directory, TOKENIZER, manifest),
-            cls_id=manifest.cls_id,
-            sep_id=manifest.sep_id,
-            window_tokens=manifest.window_tokens,
-            overlap_tokens=manifest.overlap_tokens,
-        )
+
+        def opened() -> object:
+            listed = file == ONNX_INT8
+            return open_session(verified(directory, file, manifest) if listed else directory / file)
+
+        # Hashing and opening let go of the GIL: the tokenizer is read meanwhile.
+        with ThreadPoolExecutor(1) as pool:
+            session = pool.submit(opened)
+            tokenizer = WindowTokenizer.from_file(
+                verified(directory, TOKENIZER, manifest),
+                cls_id=manifest.cls_id,
+                sep_id=manifest.sep_id,
+                window_tokens=manifest.window_tokens,
+                overlap_tokens=manifest.overlap_tokens,
+            )
         return cls(
-            open_session(path),
+            session.result(),
             tokenizer=tokenizer,
             manifest=manifest,
             model_id=f"{manifest.name}/onnx-int8" if file == ONNX_INT8 else f"{manifest.name}/onnx",
