@@ -6,12 +6,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bertguard.errors import CheckpointError, ConfigurationError, DeviceError
+from bertguard.model import onnx_scorer
 from bertguard.model.checkpoint import BUNDLED, ONNX_INT8
 from bertguard.model.loading import find_checkpoint, load_scorer, own_checkpoint
 from bertguard.model.onnx_scorer import open_session
+from bertguard.model.sums import sums_are_exact
 
 
 def test_onnx_is_the_default_where_the_file_is(checkpoint: Path) -> None:
@@ -24,11 +27,37 @@ def test_a_dtype_asks_for_torch(checkpoint: Path) -> None:
     assert load_scorer(checkpoint, device="cpu", dtype="bf16").model_id == "tiny/torch-cpu-bf16"
 
 
-def test_int8_sums_do_not_overflow_on_any_cpu(checkpoint: Path) -> None:
-    """Asked for on every CPU, since one with VNNI would not show that it is missing."""
+@pytest.mark.parametrize("exact", [True, False])
+def test_int8_sums_do_not_overflow_on_any_cpu(
+    checkpoint: Path, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slower way is taken where sums overflow, and there alone."""
+    monkeypatch.setattr(onnx_scorer, "sums_are_exact", lambda: exact)
     session: Any = open_session(checkpoint / ONNX_INT8)
-    options = session.get_session_options()
-    assert options.get_session_config_entry("session.x64quantprecision") == "1"
+    entries = session.get_session_options()
+    if exact:
+        with pytest.raises(RuntimeError):
+            entries.get_session_config_entry("session.x64quantprecision")
+    else:
+        assert entries.get_session_config_entry("session.x64quantprecision") == "1"
+
+
+def test_the_quick_way_scores_like_the_slow_one(
+    checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To the last bit, on whatever CPU runs the test."""
+    feed = {
+        "input_ids": np.arange(2, 40, dtype=np.int64)[None, :],
+        "attention_mask": np.ones((1, 38), dtype=np.int64),
+        "token_type_ids": np.zeros((1, 38), dtype=np.int64),
+    }
+    found = []
+    for chosen in (sums_are_exact, lambda: False):
+        monkeypatch.setattr(onnx_scorer, "sums_are_exact", chosen)
+        session: Any = open_session(checkpoint / ONNX_INT8)
+        wanted = {node.name: feed[node.name] for node in session.get_inputs()}
+        found.append(session.run(None, wanted)[0])
+    assert np.array_equal(*found)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from bertguard.errors import CheckpointError, MissingExtraError
 from bertguard.model.checkpoint import ONNX_INT8, TOKENIZER, Manifest, verified
+from bertguard.model.sums import sums_are_exact
 from bertguard.model.tokenization import WindowTokenizer
 from bertguard.scoring import Window
 
@@ -77,16 +79,23 @@ class OnnxScorer:
             CheckpointError: the file is missing, damaged, or no ONNX model.
             MissingExtraError: onnxruntime is not installed.
         """
-        path = verified(directory, file, manifest) if file == ONNX_INT8 else directory / file
-        tokenizer = WindowTokenizer.from_file(
-            verified(directory, TOKENIZER, manifest),
-            cls_id=manifest.cls_id,
-            sep_id=manifest.sep_id,
-            window_tokens=manifest.window_tokens,
-            overlap_tokens=manifest.overlap_tokens,
-        )
+
+        def opened() -> object:
+            listed = file == ONNX_INT8
+            return open_session(verified(directory, file, manifest) if listed else directory / file)
+
+        # Hashing and opening let go of the GIL: the tokenizer is read meanwhile.
+        with ThreadPoolExecutor(1) as pool:
+            session = pool.submit(opened)
+            tokenizer = WindowTokenizer.from_file(
+                verified(directory, TOKENIZER, manifest),
+                cls_id=manifest.cls_id,
+                sep_id=manifest.sep_id,
+                window_tokens=manifest.window_tokens,
+                overlap_tokens=manifest.overlap_tokens,
+            )
         return cls(
-            open_session(path),
+            session.result(),
             tokenizer=tokenizer,
             manifest=manifest,
             model_id=f"{manifest.name}/onnx-int8" if file == ONNX_INT8 else f"{manifest.name}/onnx",
@@ -137,8 +146,9 @@ def open_session(path: Path, *, threads: int = 1) -> object:
     options.inter_op_num_threads = 1
     # Windows have many lengths; a memory pattern per length would only fill memory.
     options.enable_mem_pattern = False
-    # On a CPU without VNNI, 8-bit by 8-bit sums overflow; there the weights are taken as unsigned.
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    if not sums_are_exact():
+        # The weights are taken as unsigned: slower, and the scores are those of every other CPU.
+        options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     try:
         return ort.InferenceSession(
