@@ -209,6 +209,8 @@ def _is_text(raw: bytes) -> bool:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         return False
+    if "".join(text.split()).isprintable():
+        return True  # nearly always, and without a look at every single character
     return sum(c.isprintable() or c.isspace() for c in text) >= 0.95 * len(text)
 
 
