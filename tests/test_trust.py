@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Iterator
 
@@ -222,3 +223,39 @@ async def test_a_guard_under_another_policy_shares_the_model() -> None:
         assert guard.policy.mode == "enforce"
         assert not (await twin.check(ATTACK)).blocked
         assert (await guard.check(ATTACK)).blocked
+
+
+async def test_the_model_s_own_token_ids_are_left_out_like_its_words(guard: Guard) -> None:
+    """Ollama's SDK sends back the `context` that it was given; a stranger may send any other."""
+    body = {"model": "m", "prompt": BENIGN, "context": [1, 2, 3]}
+    verdict = await judged(guard, "/api/generate", body, client=True)
+    assert (verdict.action, verdict.unscanned) == (Action.ALLOW, ())
+    assert verdict.notes == ("unseen_history at /context", "unscored_assistant at /context")
+    wary = guard.with_policy(Policy(trusted_roles=[]))
+    for which, client in ((guard, False), (wary, True)):
+        verdict = await judged(which, "/api/generate", body, client=client)
+        assert (verdict.action, verdict.unscanned) == (Action.BLOCK, ("token_ids at /context",))
+
+
+async def test_a_skill_inside_a_tool_is_the_application_s_like_the_tool(guard: Guard) -> None:
+    """OpenAI's inline skills are ZIP files among the definitions of tools."""
+    archive = base64.b64encode(b"PK\x03\x04" + bytes(range(120, 220))).decode()
+    source = {"type": "base64", "media_type": "application/zip", "data": archive}
+    skill = {"type": "inline", "name": "s", "description": "Charts", "source": source}
+    environment = {"type": "container_auto", "skills": [skill]}
+    body = {"input": BENIGN, "tools": [{"type": "shell", "environment": environment}]}
+    verdict = await judged(guard, "/v1/responses", body, client=True)
+    assert (verdict.action, verdict.unscanned) == (Action.ALLOW, ())
+    assert (await judged(guard, "/v1/responses", body, client=False)).unscanned
+
+
+async def test_what_a_stranger_listed_in_a_turn_of_the_model_s_is_scored(guard: Guard) -> None:
+    """Blocks of an assistant turn that bring what a tool or a server of tools said."""
+    for block in (
+        {"type": "mcp_tool_listing", "tools": [{"name": "f", "description": ATTACK}]},
+        {"type": "advisor_tool_result", "content": {"type": "advisor_result", "text": ATTACK}},
+        {"type": "tool_reference", "title": ATTACK},
+    ):
+        body = {"messages": [*TURNS, {"role": "assistant", "content": [block]}]}
+        verdict = await judged(guard, "/v1/messages", body, client=True)
+        assert verdict.findings[0].channel is Channel.DATA

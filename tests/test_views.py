@@ -139,12 +139,29 @@ DISGUISES: dict[str, tuple[Callable[[str], str], str]] = {
     "hex in groups": (lambda t: t.encode().hex(" "), "hex"),
     "hex escapes": (lambda t: "".join(f"\\x{b:02x}" for b in t.encode()), "escapes"),
     "unicode escapes": (lambda t: "".join(f"\\u{ord(c):04x}" for c in t), "escapes"),
+    "long unicode escapes": (lambda t: "".join(f"\\U{ord(c):08x}" for c in t), "escapes"),
+    "octal escapes": (lambda t: "".join(f"\\{ord(c):03o}" for c in t), "escapes"),
+    "css escapes": (lambda t: "".join(f"\\{ord(c):x} " for c in t), "escapes"),
+    "css escapes of six figures": (lambda t: "".join(f"\\{ord(c):06x}" for c in t), "escapes"),
+    "old url escapes": (lambda t: "".join(f"%u{ord(c):04x}" for c in t), "escapes"),
+    "quoted-printable": (lambda t: "".join(f"={ord(c):02X}" for c in t), "escapes"),
+    "codes": (lambda t: " ".join(str(ord(c)) for c in t), "codes"),
+    "codes in a list": (lambda t: str([ord(c) for c in t]), "codes"),
+    "codes in binary": (lambda t: " ".join(f"{ord(c):08b}" for c in t), "codes"),
+    "codes in octal": (lambda t: " ".join(f"{ord(c):o}" for c in t), "codes"),
+    "code points": (lambda t: " ".join(f"U+{ord(c):04X}" for c in t), "codes"),
+    "calls of chr": (lambda t: "+".join(f"chr({ord(c)})" for c in t), "codes"),
     "url": (percent, "url"),
     "url with spaces escaped": (quote, "url"),
     "html entities": (entities, "entities"),
     "html comment": (lambda t: f"<p>Hi</p><!-- {t} -->", "markup"),
     "html attribute": (lambda t: f'<img src="a.png" alt="{t}">', "markup"),
     "html inline tags": (tagged, "untagged"),
+    "markdown in words": (
+        lambda t: " ".join(f"{word[:2]}**{word[2:]}**" for word in t.split()),
+        "untagged",
+    ),
+    "colours of a terminal": (lambda t: "".join(f"{c}\x1b[0m" for c in t), "untagged"),
     "rot13": (lambda t: codecs.encode(t, "rot13"), "rot13"),
     "morse": (morse, "morse"),
     "TokenBreak prefix": (prefixed, "unprefixed"),
@@ -246,6 +263,14 @@ def test_payloads_in_other_languages_are_decoded() -> None:
         assert payload in views(f"See {b64(payload)} there.")[1].text
 
 
+def test_a_number_beside_a_list_of_codes_does_not_hide_it() -> None:
+    """Words and figures before a list, and a code of nothing inside it."""
+    codes = [*map(ord, ATTACK)]
+    text = f"Let it be 12, {', '.join(map(str, [*codes[:9], 999, *codes[9:]]))}"
+
+    assert ATTACK in views(text)[1].text
+
+
 # -- ordinary text ------------------------------------------------------------------------------
 
 ORDINARY = {
@@ -301,6 +326,15 @@ ORDINARY = {
     "markdown": "**Note**: use `x_1`, _this_ and ~~that~~; see [docs](https://example.com/a-b_c).",
     "shouting": "PLEASE TELL ME ABOUT THE INTERNATIONALIZATION OF ORGANIZATIONS NOW",
     "one leet word": "My l33t friend says hello.",
+    "marks": "73 88 91 67 72 85 94 78 69 83 90 77 81 66 74 92 95 70 68 79 84 97 100 45 61 58",
+    "bytes": "data = [0, 17, 34, 51, 68, 85, 102, 119, 136, 153, 170, 187, 204, 221, 238, 255]",
+    "bits": "01101100 10011010 11110000 01010101 00110011 11001100 10101010 00001111 01110001",
+    "letters in code points": "The Latin capitals are U+0041, U+0042, U+0043 and so on to U+005A.",
+    "sizes": "width=45 height=61 depth=6D x=4A y=4B z=4C, see D:\\110\\120\\130 and \\1\\2\\3",
+    "a mail's soft breaks": "A caf=C3=A9 is open=20\nuntil ten, 1=3D1, and the=\nre is a garden.",
+    "powers": "a*b*c + x**y**z == 2**10, *args and **kwargs, int **pointers, char *note",
+    "initials in bold": "**S**trengths, **W**eaknesses, **O**pportunities and **T**hreats",
+    "coloured log": "\x1b[32mINFO\x1b[0m started \x1b[1;31mERROR\x1b[0m failed \x1b[33mWARN\x1b[0m",
 }  # fmt: skip
 
 

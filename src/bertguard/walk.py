@@ -93,10 +93,12 @@ class Walk:
         self.notes += reading.notes
         policy = self._guard.policy
         self.segments, left_out = policy.scored(reading.segments, self._trusted)
-        embedded = reading.embedded if policy.trusts(Role.EMBEDDING, self._trusted) else ()
-        left_out += [f"unscored_embedding at {entry.partition(' at ')[2]}" for entry in embedded]
+        spared = {
+            entry: role for entry, role in reading.trustable if policy.trusts(role, self._trusted)
+        }
+        left_out += [f"unscored_{role} at {e.partition(' at ')[2]}" for e, role in spared.items()]
         self.notes += dict.fromkeys(left_out)
-        self.unscanned += [entry for entry in reading.unscanned if entry not in embedded]
+        self.unscanned += [entry for entry in reading.unscanned if entry not in spared]
         self.total_chars = sum(len(segment.text) for segment in self.segments)
         left = self._guard.max_windows
         for number, segment in enumerate(self.segments):

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from urllib.parse import unquote_plus
 
 from bertguard.views.ciphers import morse, rot13_runs
+from bertguard.views.codes import escapes, listed
 from bertguard.views.language import (
     Text,
     reads_as_language,
@@ -56,8 +57,6 @@ _HEX_PREFIXED = re.compile(
     r"(?:0x|\\x)[0-9a-fA-F]{2}(?:[\s,:;-]{0,2}(?:0x|\\x)[0-9a-fA-F]{2}){5,}+"
 )
 _HEX_NOISE = re.compile(r"0x|\\x|[\s,:;-]")
-_ESCAPES = re.compile(r"(?:\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\u\{[0-9a-fA-F]{1,6}\})+")
-_ESCAPE = re.compile(r"\\[ux]\{?([0-9a-fA-F]+)\}?")
 _URL_TOKEN = re.compile(r"[^\s<>\"'`]+")
 _URL_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
 _NEEDLESS = re.compile(r"%(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
@@ -71,8 +70,10 @@ def decoded(source: Text, depth: int = 1) -> list[Edit]:
     """
     text = source.string
     found: list[Edit] = []
-    for reader in (_runs, _escapes, _url):
+    for reader in (_runs, _url):
         found += reader(text, depth)
+    found += escapes(text)
+    found += listed(source)
     found += _grouped_hex(source, depth)
     found += [edit for edit in morse(text) if _accepted(edit.text, depth)]
     found += rot13_runs(source)
@@ -206,27 +207,6 @@ def _grouped_hex(source: Text, depth: int) -> Iterator[Edit]:
         plain = _text(raw) if raw else None
         if _accepted(plain, depth, short=len(digits) < _SHORT):
             yield Edit(match.start(), match.end(), plain or "", "hex", cut=cut)
-
-
-def _escapes(text: str, depth: int) -> Iterator[Edit]:
-    if "\\u" not in text and "\\x" not in text:
-        return
-    found = []
-    needless = 0
-    for match in _ESCAPES.finditer(text):
-        plain = _unescape(match[0])
-        needless += sum(1 for c in plain if c.isascii() and c.isalnum())
-        found.append(Edit(match.start(), match.end(), plain, "escapes"))
-    letters = sum(1 for edit in found for c in edit.text if c.isalpha())
-    # Nobody escapes ASCII letters without a reason; other letters are escaped by JSON writers.
-    if needless >= 4 or letters >= 12:
-        yield from (edit for edit in found if edit.text.isprintable())
-
-
-def _unescape(run: str) -> str:
-    points = (int(digits, 16) for digits in _ESCAPE.findall(run))
-    text = "".join(chr(point) for point in points if point <= 0x10FFFF)
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def _url(text: str, depth: int) -> Iterator[Edit]:

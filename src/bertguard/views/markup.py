@@ -1,4 +1,4 @@
-"""HTML as it is read: entities decoded, inline tags gone, comments and attributes as lines."""
+"""Markup as it is read: entities decoded, inline tags gone, comments and attributes as lines."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,
 _NUMERIC = re.compile(r"&#(?:\d{1,7}|[xX][0-9a-fA-F]{1,6});?")
 _INLINE = re.compile(
     r"(?:</?(?:a|abbr|b|bdi|bdo|big|cite|code|em|font|i|ins|kbd|mark|q|s|small|span|strong|sub|sup|"
-    r"tt|u|var|wbr)(?:\s[^<>]{0,400}+)?/?>|<!--[^<>]{0,400}+-->)+",
+    r"tt|u|var|wbr)(?:\s[^<>]{0,400}+)?/?>|<!--[^<>]{0,400}+-->"
+    # Markdown, and the colours of a terminal.
+    r"|(?<=\w\w)(?:\*{1,3}|~~)|(?<=\*\w)\*{1,3}(?!\w)|\x1b\[[0-9;]{0,16}m)+",
     re.IGNORECASE,
 )
+_COLOUR = re.compile(r"\x1b\[[0-9;]{0,16}m")
 _TAG = re.compile(r"<[A-Za-z][^<>]*+")
 _ATTRIBUTE = re.compile(
     r"[\s\"'](?:alt|title|aria-label|aria-description|aria-roledescription|content|value|placeholder|"
@@ -53,7 +56,7 @@ def _hides(decoded: str) -> bool:
 def untagged(source: Text) -> list[Edit]:
     """Inline tags inside words taken out where the words behind them are common words."""
     text = source.string
-    if "<" not in text:
+    if not any(sign in text for sign in ("<", "*", "~~", "\x1b[")):
         return []
     matches = list(_INLINE.finditer(text))
     hits = [match for match in matches if _inside_word(text, *match.span())]
@@ -69,14 +72,16 @@ def untagged(source: Text) -> list[Edit]:
 
 def _inside_word(text: str, start: int, end: int) -> bool:
     """True where one word, or single letters, stand on both sides of a tag."""
-    before = _WORD_BEFORE.search(text[max(start - 40, 0) : start])
+    before = _WORD_BEFORE.search(_COLOUR.sub("", text[max(start - 40, 0) : start]))
     after = _WORD_AFTER.match(text, end)
     if not before or not after:
         return False
     left, right = before[0].lower(), after[0].lower()
     if len(left) == 1 and len(right) == 1:
-        # Single letters in a row, but not "a<sub>i</sub>".
-        return not _RAISED.search(text[start:end])
+        # Single letters in a row, but not "a<sub>i</sub>" or "a*b".
+        return text[start] in "<\x1b" and not _RAISED.search(text[start:end])
+    if len(left) == 1 and text[start] not in "<\x1b":
+        return False  # "**A**rtificial **I**ntelligence" says where its letters come from
     return known(left + right) and not (known(left) and known(right))
 
 

@@ -6,6 +6,7 @@ application may call `request.json()` without a look at the header.
 
 from __future__ import annotations
 
+import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,6 +34,11 @@ _MARKS = (
 )  # fmt: skip
 # Every byte below 128 means the same letter in these; beyond it they differ from UTF-8.
 _ASCII_LIKE = frozenset({"ascii", "us-ascii", "iso-8859-1", "latin-1", "latin1", "windows-1252"})
+# In these, and in none of UTF-7, EBCDIC or ISO 2022, a byte below 128 always is that letter.
+_ASCII_SUPERSET = re.compile(
+    r"(?:us-)?ascii|iso-?8859-\d{1,2}|latin-?\d|(?:windows-|cp)125\d|koi8-[ru]|big5|gbk|gb2312|gb18030"
+    r"|euc-(?:jp|kr)|shift-jis"
+)
 _ANY_FILE = "application/x-file"
 
 
@@ -100,6 +106,18 @@ def plain_text(body: bytes, charset: str = "") -> str | None:
     except UnicodeDecodeError:
         return None
     return None if "\x00" in text else text.removeprefix("\ufeff")
+
+
+def field_text(content: bytes, charset: str) -> str | None:
+    """The text of a field of a form, as `plain_text`, where the field itself may name a charset.
+
+    Some readers of forms obey it (aiohttp, for one), others do not.
+    """
+    if charset in _WIDE:
+        return plain_text(content, charset)
+    if charset and charset not in _UTF_8 and not _ASCII_SUPERSET.fullmatch(charset):
+        return None
+    return plain_text(content)
 
 
 def _json_or_text(body: bytes, kind: str, charset: str) -> Body:

@@ -88,10 +88,11 @@ class Collector:
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []
-        self.unscanned: list[str] = []
-        # Those of `unscanned` that nobody follows, as little as the texts beside them.
-        self.embedded: list[str] = []
-        self.notes: list[str] = []
+        # In order, and each once: of dictionaries the keys.
+        self.unscanned: dict[str, None] = {}
+        # Those of `unscanned` that a speaker said whom an operator may trust.
+        self.trustable: list[tuple[str, Role]] = []
+        self.notes: dict[str, None] = {}
         self._kept: list[object] = []
         self.read: dict[int, set[str | int]] = {}
         self.regions: dict[int, Voice] = {}
@@ -154,17 +155,15 @@ class Collector:
 
     def note(self, word: str, link: Link) -> None:
         """A fact that changes no action."""
-        fact = f"{word} at {point(link)}"
-        if fact not in self.notes:
-            self.notes.append(fact)
+        self.notes[f"{word} at {point(link)}"] = None
 
     def unscan(self, word: str, link: Link, voice: Voice = UNKNOWN) -> None:
         """Something that may reach the model and that no classifier of texts can read."""
         reason = f"{word} at {point(link)}"
         if reason not in self.unscanned:
-            self.unscanned.append(reason)
-            if voice == EMBEDDING and not self.distrust:
-                self.embedded.append(reason)
+            self.unscanned[reason] = None
+            if voice.role in _TRUSTABLE and not self.distrust:
+                self.trustable.append((reason, voice.role))
 
     def turn(self, voice: Voice, texts: list[str], link: Link) -> None:
         """One turn of a conversation; `finish` joins those of the user with their neighbours."""

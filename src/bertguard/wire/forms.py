@@ -12,21 +12,22 @@ from bertguard.errors import UnreadableError
 from bertguard.wire.headers import one_header
 
 MAX_FIELDS = 10_000
-_PART_HEADERS = frozenset({"content-disposition", "content-type", "content-length",
-                           "content-transfer-encoding"})  # fmt: skip
+_PART_HEADERS = frozenset({"content-disposition", "content-type", "content-transfer-encoding"})
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """One field of a form; `filename` only where it is a file.
 
-    `told` is what else its header says: a second file name, headers of the sender's own.
+    `told` is what else its header says: a second file name, headers of the sender's own. `charset`
+    is the one that its content type names, in lower case.
     """
 
     name: str
     content: bytes
     filename: str = ""
     told: tuple[str, ...] = ()
+    charset: str = ""
 
 
 def read_urlencoded(body: bytes) -> tuple[Field, ...]:
@@ -111,26 +112,39 @@ def _part(headers: Sequence[tuple[str, str]], content: bytearray) -> Field:
         raise UnreadableError(
             "transfer_encoding", "a part with a transfer encoding; send it as it is (RFC 7578)"
         )
-    names = _parameter(disposition, "name")
+    told = _parameters(disposition)
+    names = _values(told, "name")
     if len(names) > 1:
         raise UnreadableError("multipart", "a part has more than one name; give it one")
     # A browser sends one of `filename` and `filename*`, other clients both; readers take either.
-    files = _parameter(disposition, "filename")
+    files = _values(told, "filename")
+    # The headers themselves are an application's to read as well.
     other = [value for key, value in headers if key not in _PART_HEADERS]
-    if ";" in content_type:
-        other.append(content_type)
+    other += [content_type] if content_type else []
+    if told[0][0].lower() != "form-data" or not {*map(_key, told[1:])} <= {"name", "filename"}:
+        other.append(disposition)
+    charset = _values(_parameters(content_type), "charset") if ";" in content_type else []
     return Field(
         name="".join(names),
         content=bytes(content),
         filename=files[-1] if files else "",
         told=(*files[:-1], *other),
+        charset=" ".join(charset).lower().replace("_", "-"),
     )
 
 
-def _parameter(header: str, name: str) -> list[str]:
-    """The values of one parameter, in whatever way each is encoded (RFC 2231), without doubles."""
+def _key(parameter: tuple[str, str]) -> str:
+    return parameter[0].lower()
+
+
+def _values(parameters: Sequence[tuple[str, str]], name: str) -> list[str]:
+    """The values of one of them, in whatever way each is encoded (RFC 2231), without doubles."""
+    found = (collapse_rfc2231_value(told[1]) for told in parameters if _key(told) == name)
+    return list(dict.fromkeys(found))
+
+
+def _parameters(header: str) -> list[tuple[str, str]]:
+    """What a header says before its parameters, with an empty value, and each of those."""
     told = Message()
     told["content-disposition"] = header
-    found = told.get_params([], "content-disposition")
-    values = [collapse_rfc2231_value(value) for key, value in found if key.lower() == name]
-    return list(dict.fromkeys(values))
+    return told.get_params([], "content-disposition")

@@ -19,6 +19,10 @@ def message(document: dict[str, object], c: Collector, link: Link = "") -> None:
         c.region(params, USER)
         c.text(params, "systemPrompt", SYSTEM, place)
         openai.messages(params, c, place)
+        inner = params.get("message")
+        if isinstance(inner, dict):  # Agent2Agent: one turn, in parts
+            openai.turn(inner, c, (place, "message"))
+            c.end_conversation()
     result = document.get("result")
     if isinstance(result, dict):
         place = (link, "result")

@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 
-from bertguard.segments import Role
+from bertguard.segments import Channel, Role
 from bertguard.wire.collector import Collector, Link, Voice, word
 
 _MEDIA_TYPE_KEYS = ("media_type", "mime_type", "mimeType", "mediaType")
@@ -15,6 +15,8 @@ _PAYLOAD_KEYS = (
     "bytes",
     "file_data",
     "blob",
+    "base64",
+    "raw",
     "image_url",
     "url",
     "uri",
@@ -43,6 +45,8 @@ _HEADS = (
     (b"\xff\xf1", "audio"), (b"\xff\xf9", "audio"), (b"OggS", "audio"), (b"fLaC", "audio"),
     (b"#!AMR", "audio"), (b"\x1aE\xdf\xa3", "video"),
 )  # fmt: skip
+# PDF, ZIP (and the office formats that are one), the older office formats.
+_DOCUMENT_HEADS = (b"%PDF-", b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _NO_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 
 
@@ -53,7 +57,9 @@ def read_media(
 
     `voice` says what can be read of them; `kind` is the media type that the holder names.
     """
-    kind = next((v for k in _MEDIA_TYPE_KEYS if isinstance(v := part.get(k), str)), kind)
+    kinds = [v for k in _MEDIA_TYPE_KEYS if isinstance(v := part.get(k), str)] or [kind]
+    # Where two are told, readers differ in which counts: the one that has more in it.
+    kind = next((v for v in kinds if not v.lower().startswith(_SHOWN)), kinds[0])
     written = word(part, "format")
     if written in _TEXT_FORMATS:
         kind = "text/plain"
@@ -125,6 +131,8 @@ def _payload(
         if raw is not None and not _is_text(raw):
             c.mark(part, key)
             c.note(kind.split("/")[0], place)
+        elif raw is not None:
+            c.say(raw.decode("utf-8"), voice, place)
         return
     if len(encoded) < _LEAST_PAYLOAD and not kind:
         return
@@ -144,6 +152,24 @@ def _payload(
     else:
         c.mark(part, key)
         c.unscan("document_media" if kind else "unknown_media", place)
+
+
+def read_encoded(c: Collector, text: str, voice: Voice, link: Link) -> None:
+    """A string where no format promises a file: an application may decode it all the same.
+
+    Text is said as well, since no view decodes more than a few KB of it.
+    """
+    if text[:5].lower() == "data:":
+        text = text.partition(",")[2]
+    if len(text) < _LEAST_PAYLOAD:
+        return
+    raw = _decoded(text)
+    if raw is None:
+        return
+    if raw.startswith(_DOCUMENT_HEADS):
+        c.unscan("unknown_media", link, voice)
+    elif _is_text(raw):
+        c.say(raw.decode("utf-8"), voice._replace(channel=Channel.DATA), link)
 
 
 def _decoded(text: str) -> bytes | None:
@@ -183,6 +209,8 @@ def _is_text(raw: bytes) -> bool:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         return False
+    if "".join(text.split()).isprintable():
+        return True  # nearly always, and without a look at every single character
     return sum(c.isprintable() or c.isspace() for c in text) >= 0.95 * len(text)
 
 

@@ -6,7 +6,7 @@ Source: https://github.com/ollama/ollama/blob/main/docs/api.md
 from __future__ import annotations
 
 from bertguard.wire import openai
-from bertguard.wire.collector import EMBEDDING, SYSTEM, USER, Collector, Link
+from bertguard.wire.collector import ASSISTANT, EMBEDDING, SYSTEM, USER, Collector, Link
 from bertguard.wire.media import read_images
 from bertguard.wire.parts import read_content
 
@@ -29,8 +29,9 @@ def generate(document: dict[str, object], c: Collector, link: Link = "") -> None
         c.text(document, key, USER, link)
     read_images(c, document, link)
     if document.get("context"):
-        # Token ids of earlier turns: nobody can read them here.
         c.note("unseen_history", (link, "context"))
+        # Token ids, which the server made of earlier turns, or so the sender says.
+        c.unscan("token_ids", (link, "context"), ASSISTANT)
 
 
 def embed(document: dict[str, object], c: Collector, link: Link = "") -> None:

@@ -34,13 +34,16 @@ VOICES: dict[str, Voice] = {
     "tool": TOOL_DATA,
     "function": TOOL_DATA,
 }
+# A prompt that only the model's own tokenizer could read: vLLM's and SGLang's words for it.
+_PROMPT_IDS = ("prompt_token_ids", "token_ids", "input_ids")
+_PROMPT_EMBEDDINGS = ("prompt_embeds", "input_embeds")
 # Items of the Responses API that bring what a tool gave back.
 _OUTPUTS = frozenset(
     {
         "function_call_output", "custom_tool_call_output", "computer_call_output",
         "local_shell_call_output", "shell_call_output", "apply_patch_call_output",
         "mcp_call", "mcp_list_tools", "file_search_call", "web_search_call",
-        "code_interpreter_call", "image_generation_call", "tool_search_output",
+        "code_interpreter_call", "image_generation_call", "tool_search_output", "program_output",
     }
 )  # fmt: skip
 
@@ -162,6 +165,7 @@ def _item(item: dict[str, object], c: Collector, link: Link) -> None:
         c.region(item, ASSISTANT)
         for key in ("arguments", "input", "summary", "content"):
             read_content(c, item, key, ASSISTANT, link)
+        take_opaque(c, item, "encrypted_content", link)
         c.turn(ASSISTANT, [], link)
     elif "role" in item:
         turn(item, c, link)
@@ -189,6 +193,15 @@ def _token_ids(c: Collector, value: object, voice: Voice, link: Link) -> None:
         isinstance(inner, int | float) for item in items if isinstance(item, list) for inner in item
     ):
         c.unscan("token_ids", link, voice)
+
+
+def prompt_ids(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """Prompts in the words of a model, or as what it makes of them, under keys of their own."""
+    for key in _PROMPT_IDS:
+        _token_ids(c, document.get(key), UNKNOWN, (link, key))
+    for key in _PROMPT_EMBEDDINGS:
+        if document.get(key):
+            c.unscan("prompt_embeddings", (link, key))
 
 
 def written_by_the_application(document: dict[str, object], c: Collector) -> None:

@@ -12,14 +12,9 @@ from bertguard.wire.media import read_media, take_opaque
 
 # Keys under which a part carries plain text of the speaker.
 _TEXT_KEYS = ("text", "refusal", "thinking", "input_text", "output_text")
-# Types of parts that bring what a tool or a search found.
-_FOUND = frozenset(
-    {
-        "tool_result", "mcp_tool_result", "web_search_tool_result", "web_fetch_tool_result",
-        "code_execution_tool_result", "bash_code_execution_tool_result",
-        "text_editor_code_execution_tool_result", "tool_search_tool_result", "function_result",
-    }
-)  # fmt: skip
+# Types of parts that bring what a tool or a search found, beside all that end in "tool_result".
+# Models send some of them in turns of their own, and what is in there is a stranger's all the same.
+_FOUND = frozenset({"function_result", "mcp_tool_listing", "tool_reference"})
 # Bytes that a provider made for itself, sent back as they came.
 _OPAQUE_KEYS = ("signature", "encrypted_content", "thoughtSignature", "thought_signature",
                 "redactedContent")  # fmt: skip
@@ -54,7 +49,8 @@ def read_content(
 def read_part(c: Collector, part: dict[str, object], voice: Voice, link: Link) -> list[str]:
     """One part of a content; returns the texts of the speaker in it."""
     kind = word(part, "type")
-    if kind in _FOUND or "toolResult" in part or "functionResponse" in part:
+    found = kind in _FOUND or kind.endswith("tool_result")
+    if found or "toolResult" in part or "functionResponse" in part:
         _found(c, part, link)
         return []
     if kind in _READ_ONLY or "document" in part or "searchResult" in part:

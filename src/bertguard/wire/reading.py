@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bertguard.segments import Segment
+from bertguard.segments import Role, Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +15,9 @@ class Reading:
     decides the shape of a refusal. `unscanned` lists what may reach the model although no
     classifier of texts can read it, each as "reason at pointer", e.g.
     "unknown_media at /messages/0/content/1"; the policy's `on_unscanned` decides about it.
-    `embedded` are those of `unscanned` that are the input of an embeddings endpoint, and no more
-    than that: where texts of the role `embedding` are not scored, they need not be read either.
+    `trustable` are those of `unscanned` that one role alone has said (the input of an embeddings
+    endpoint, the model's own token ids): where texts of that role are not scored, they need not be
+    read either.
     `notes` are facts worth a line in the verdict that change no action, e.g.
     "image at /messages/0/content/1" or "unseen_history at /previous_response_id".
 
@@ -37,4 +38,4 @@ class Reading:
     segments: tuple[Segment, ...]
     unscanned: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
-    embedded: tuple[str, ...] = ()
+    trustable: tuple[tuple[str, Role], ...] = ()

@@ -8,11 +8,12 @@ from urllib.parse import parse_qsl, unquote
 
 from bertguard.errors import UnreadableError
 from bertguard.wire import mcp, openai
-from bertguard.wire.body import plain_text, read_body, shown_by
+from bertguard.wire.body import field_text, read_body, shown_by
 from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, USER, Collector, Link
 from bertguard.wire.dialects import EMBEDDINGS, SHAPES, Reader, by_shape, canonical_path, recognise
 from bertguard.wire.forms import Field
 from bertguard.wire.json_text import NOT_JSON, is_json, parse_json, parse_lines
+from bertguard.wire.media import read_encoded
 from bertguard.wire.reading import Reading
 from bertguard.wire.sweep import sweep
 from bertguard.wire.vocabulary import IDENTIFIER_CHARS, SHORT_CHARS, is_short
@@ -56,6 +57,7 @@ def read_request(
     _form(collector, found.fields)
     if found.text:
         collector.say(found.text, USER, "")
+        read_encoded(collector, found.text, USER, "")
     if found.shown:
         collector.note(found.shown, "")
     if found.opaque:
@@ -69,7 +71,7 @@ def read_request(
         tuple(collector.segments),
         tuple(collector.unscanned),
         tuple(collector.notes),
-        tuple(collector.embedded),
+        tuple(collector.trustable),
     )
 
 
@@ -103,6 +105,7 @@ def _read_object(c: Collector, item: dict[str, object], read: Reader | None, lin
     for key, other, readers in SHAPES:
         if key in item and read not in readers:
             other(item, c, link)
+    openai.prompt_ids(item, c, link)
     c.distrust = outer
 
 
@@ -124,22 +127,26 @@ def _named(fields: Sequence[Field]) -> list[tuple[Field, Link]]:
 
 def _form(c: Collector, fields: Sequence[Field]) -> None:
     """The fields of a form, each alone, then all of their texts and all of their names together."""
+    # Source: https://html.spec.whatwg.org/#attr-fe-name-charset
+    charset = next((f.content.decode("latin-1") for f in fields if f.name == "_charset_"), "")
+    charset = charset.strip().lower().replace("_", "-")
+    alone = len(fields) == 1
     texts = [
         text
         for field, place in _named(fields)
-        if (text := _field(c, field, place, alone=len(fields) == 1)) is not None
+        if (text := _field(c, field, place, charset=charset, alone=alone)) is not None
     ]
     c.join(texts, USER, "")
     names = [name for field in fields for name in (field.name, field.filename, *field.told) if name]
     sweep(c, list(dict.fromkeys(names)))
 
 
-def _field(c: Collector, field: Field, place: Link, *, alone: bool) -> str | None:
+def _field(c: Collector, field: Field, place: Link, *, charset: str, alone: bool) -> str | None:
     """The value of one field, as text or JSON, or a file; returns the text of a person.
 
-    A short one that is not alone is scored with the others only.
+    A short one that is not alone is scored with the others only. `charset` is that of the form.
     """
-    text = plain_text(field.content)
+    text = field_text(field.content, field.charset or charset)
     if text is None:
         shown = shown_by(field.content)
         if field.filename and shown:
@@ -158,6 +165,7 @@ def _field(c: Collector, field: Field, place: Link, *, alone: bool) -> str | Non
         return None
     if alone or not is_short(text):
         c.say(text, USER, place)
+    read_encoded(c, text, USER, place)
     if text.lstrip()[:1] in ("{", "["):
         try:
             inner = parse_json(text)

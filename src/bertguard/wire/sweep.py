@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bertguard.segments import Channel
 from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, Collector, Link, Voice, word
-from bertguard.wire.media import FILES, read_media
+from bertguard.wire.media import FILES, read_encoded, read_media
 from bertguard.wire.vocabulary import (
     FREE_KEYS,
     IDENTIFIER_KEYS,
@@ -37,6 +37,7 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
         if isinstance(value, str):
             if value not in PROTOCOL_WORDS or value in NEVER_VALUES:
                 read(value, said_by, place)
+                read_encoded(c, value, said_by, place)
             continue
         said_by = c.regions.get(id(value), said_by)
         taken = c.read.get(id(value), ())

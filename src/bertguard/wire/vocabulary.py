@@ -19,7 +19,12 @@ IDENTIFIER_KEYS = frozenset(
 )  # fmt: skip
 """Keys of known dialects whose values name something at the provider and reach no model as text."""
 
-FREE_KEYS = frozenset({"response", "structuredContent", "arguments", "args", "json"})
+FREE_KEYS = frozenset(
+    {
+        "response", "structuredContent", "arguments", "args", "json", "output", "outputs",
+        "documents", "variables", "promptVariables",
+    }
+)  # fmt: skip
 """Keys of an object that is somebody's own: `id` and `model` in it are words like any other."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
