@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertguard.errors import CheckpointError, MissingExtraError
+from bertguard.errors import CheckpointError, ConfigurationError
 from bertguard.model.checkpoint import ONNX_INT8, TOKENIZER, Manifest, verified
 from bertguard.model.tokenization import WindowTokenizer
 from bertguard.scoring import Window
@@ -75,7 +75,7 @@ class OnnxScorer:
 
         Raises:
             CheckpointError: the file is missing, damaged, or no ONNX model.
-            MissingExtraError: onnxruntime is not installed.
+            ConfigurationError: onnxruntime is not there, or broken.
         """
         path = verified(directory, file, manifest) if file == ONNX_INT8 else directory / file
         tokenizer = WindowTokenizer.from_file(
@@ -126,12 +126,15 @@ def open_session(path: Path, *, threads: int = 1) -> object:
 
     Raises:
         CheckpointError: the file is no ONNX model that this ONNX Runtime can run.
-        MissingExtraError: onnxruntime is not installed.
+        ConfigurationError: onnxruntime is not there, or broken.
     """
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise MissingExtraError('backend="onnx"', "onnxruntime") from error
+        raise ConfigurationError(
+            f"onnxruntime, which the int8 model runs on, cannot be imported ({error}); repair it: "
+            'pip install --force-reinstall onnxruntime, or use backend="torch"'
+        ) from error
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
