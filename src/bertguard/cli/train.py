@@ -274,5 +274,5 @@ def command(
         typer.echo(f"wrote {out}")
         for kind, (flag_at, block_at) in manifest.thresholds.items():
             fitted = manifest.calibration.get(kind, {}).get("thresholds_fitted")  # type: ignore[attr-defined]  # JSON
-            kept = "" if fitted else " (kept: too few benign texts of other places)"
+            kept = "" if fitted else " (kept: too few benign validation texts; see guard calibrate)"
             typer.echo(f"  {kind}: flag at {flag_at:.4f}, block at {block_at:.4f}{kept}")
