@@ -22,6 +22,12 @@ def _defaults_of(context: typer.Context, recipe: str | None) -> str | None:
     return recipe
 
 
+def _typed(context: typer.Context, option: str) -> bool:
+    """Whether it stands on the command line itself, not in a recipe."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _chosen(context: typer.Context, *options: str) -> str | None:
     """The one of the options that says what to validate on; what was typed beats the recipe.
 
@@ -29,11 +35,7 @@ def _chosen(context: typer.Context, *options: str) -> str | None:
         typer.BadParameter: two were typed.
     """
     given = [name for name in options if context.params.get(name)]
-    typed = [
-        name
-        for name in given
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-    ]
+    typed = [name for name in given if _typed(context, name)]
     if len(typed) > 1:
         both = " and ".join(f"--{name.replace('_', '-')}" for name in typed)
         raise typer.BadParameter(f"{both} each say what to validate on; give one of them")
@@ -247,6 +249,10 @@ def command(
     part = _fold(fold) if fold else None
     if fold and not data:
         raise typer.BadParameter("--fold parts the sources of DATA, and there is none; name files")
+    if validation_source and not data and _typed(context, "validation_source"):
+        raise typer.BadParameter(
+            "--validation-source leaves out a source of DATA, and there is none; name files"
+        )
     training, held_out = Selection(
         data=data or (),
         where=condition,
