@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from bertguard import Guard
@@ -68,11 +69,24 @@ def test_the_policy_example_loads() -> None:
 
 async def test_the_example_of_routes_gives_each_its_own_policy() -> None:
     """In shadow mode an attack comes through to the application, elsewhere it does not."""
-    transport = httpx.ASGITransport(app=block("routes=")["app"])
+    transport = httpx.ASGITransport(app=block("/beta/*")["app"])
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         for path, status in (("/beta/x", 404), ("/elsewhere", 400)):
             answer = await client.post(path, json={"prompt": ATTACK})
             assert answer.status_code == status
+
+
+def test_the_example_of_an_own_answer_refuses_in_its_own_words() -> None:
+    """The guard is loaded at start-up; a handler sees the verdict, strangers see no score."""
+    with TestClient(block("def judged")["app"]) as client:
+        refused, answered, elsewhere = (
+            client.post(path, json={"text": text})
+            for path, text in (("/chat", ATTACK), ("/chat", BENIGN), ("/other", ATTACK))
+        )
+    assert (refused.status_code, refused.json()) == (422, {"detail": "I cannot answer that."})
+    assert (answered.status_code, answered.json()) == (200, {"careful": False})
+    assert elsewhere.json()["error"]["code"] == "content_filter"
+    assert not [name for name in refused.headers if name.startswith("x-guard-")]
 
 
 def test_every_command_of_the_readme_has_a_help() -> None:

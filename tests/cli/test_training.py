@@ -99,6 +99,13 @@ def test_a_fold_of_no_data_is_refused(tmp_path: Path) -> None:
     assert "--fold parts the sources of DATA" in err
 
 
+def test_a_source_of_no_data_is_refused(tmp_path: Path) -> None:
+    """Nothing of that name would be left out, and nobody would be told."""
+    code, _, err = run("train", "--out", tmp_path / "out", "--validation-source", "corpus.de")
+    assert code != 0
+    assert "--validation-source leaves out a source of DATA" in err
+
+
 def test_a_file_to_validate_on_beats_the_recipe(encoder: Path, data: Path, tmp_path: Path) -> None:
     code, _, err = run(
         "train", data, "--out", tmp_path / "out", "--base", encoder, "--recipe", "bundled",
@@ -132,6 +139,7 @@ def test_what_was_trained_is_measured_exported_and_served(
     assert code == 0, err
     assert "fp32 ONNX against torch: largest difference" in out
     assert "int8 decisions flipped" in out
+    assert "smoothing\ntrying int8 with 0 of its products in fp32\n" in err  # it takes minutes
 
     with Guard.load(trained) as guard:
         assert guard.model_id == "mine/onnx-int8"

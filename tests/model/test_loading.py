@@ -118,3 +118,10 @@ def test_neighbours_in_a_batch_change_no_score(checkpoint: Path, backend: str) -
     together = scorer.score(windows)
     alone = [scorer.score([window])[0] for window in windows]
     assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_a_broken_onnxruntime_is_named_with_a_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is no extra: an error that advises to install one would help nobody."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ConfigurationError, match=r"onnxruntime.* pip install .*backend=\"torch\""):
+        load_scorer()

@@ -36,6 +36,22 @@ def test_a_csv_row_is_named_by_the_line_it_begins_on(
     assert error_of(tmp_path / "rows.csv", content).startswith(words)
 
 
+@pytest.mark.parametrize(
+    ("content", "marks"),
+    [
+        ("text;label\nhello; you;0\n", "semicolons"),
+        ('id;"text";"label"\n1;"a ""b""";0\n', "semicolons"),
+        ("text\tlabel\nhello\t0\n", "tabs"),
+    ],
+)
+def test_a_csv_of_other_marks_than_commas_is_named_as_that(
+    tmp_path: Path, content: str, marks: str
+) -> None:
+    """Spreadsheets write them; what a row lacks, or quotes, would be a riddle."""
+    expected = f":1: columns set apart by {marks}, expected commas"
+    assert error_of(tmp_path / "rows.csv", content) == expected
+
+
 def test_csv_cells_keep_their_lines(tmp_path: Path) -> None:
     """Line ends within a cell are the text's own, those of old Macs end rows as well."""
     file = tmp_path / "rows.csv"

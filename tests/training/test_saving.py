@@ -28,6 +28,34 @@ def test_validation_scores_stay_until_the_run_is_complete(tmp_path: Path) -> Non
         take(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("left_out", "words"),
+    [
+        (["c"], "from other places than the training rows."),
+        (["a", "b"], "from the same places as the training rows."),
+        (["b", "c"], "of whose 2 places 1 are those of training rows as well."),
+    ],
+)
+def test_a_card_says_whether_validation_was_of_other_sources(
+    checkpoint: Path, left_out: list[str], words: str
+) -> None:
+    """Rows left out by their hash resemble those learnt from: that flatters every figure."""
+    learnt = {source: {"injection": 1, "benign": 2} for source in ("a", "b")}
+    facts = {"sources": learnt, "validation_rows": 7, "validation_sources": left_out}
+    card = model_card(replace(read_manifest(checkpoint), training=facts))
+    assert f"7 rows for validation, {words}" in card
+
+
+def test_a_card_puts_no_texts_behind_thresholds_that_were_kept(checkpoint: Path) -> None:
+    """They were set on others, or are the defaults."""
+    few = {"benign_texts": 20, "thresholds_fitted": False}
+    enough = {"benign_texts": 200, "thresholds_fitted": True}
+    manifest = replace(read_manifest(checkpoint), calibration={"prompt": few, "data": enough})
+    lines = [line for line in model_card(manifest).splitlines() if line.endswith(" |")]
+    assert any(line.endswith("| none (20 were too few) |") for line in lines)
+    assert any(line.endswith("| 200 |") for line in lines)
+
+
 def test_a_bar_in_a_source_breaks_no_card(checkpoint: Path) -> None:
     """Its row keeps its four cells."""
     facts = {"sources": {"a|b": {"injection": 1, "benign": 2, "licence": "MIT | BSD"}}}

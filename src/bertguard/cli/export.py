@@ -41,7 +41,13 @@ def command(
     # What the smoothing is fitted to is not what it is measured on, where there is enough.
     drawn = random.Random(seed).sample(examples, min(texts + 128, len(examples)))  # noqa: S311  # a sample
     pairs = [(row.text, row.channel) for row in drawn]
-    parity = export(directory, pairs[:texts], calibration=pairs[texts:], keep_fp32=keep_fp32)
+    parity = export(
+        directory,
+        pairs[:texts],
+        calibration=pairs[texts:],
+        keep_fp32=keep_fp32,
+        report=lambda stage: typer.echo(stage, err=True),
+    )
     for line in parity.lines():
         typer.echo(line)
     typer.echo(f"wrote {directory / 'model.int8.onnx'}")

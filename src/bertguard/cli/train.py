@@ -22,6 +22,12 @@ def _defaults_of(context: typer.Context, recipe: str | None) -> str | None:
     return recipe
 
 
+def _typed(context: typer.Context, option: str) -> bool:
+    """Whether it stands on the command line itself, not in a recipe."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _chosen(context: typer.Context, *options: str) -> str | None:
     """The one of the options that says what to validate on; what was typed beats the recipe.
 
@@ -29,11 +35,7 @@ def _chosen(context: typer.Context, *options: str) -> str | None:
         typer.BadParameter: two were typed.
     """
     given = [name for name in options if context.params.get(name)]
-    typed = [
-        name
-        for name in given
-        if (source := context.get_parameter_source(name)) and source.name == "COMMANDLINE"
-    ]
+    typed = [name for name in given if _typed(context, name)]
     if len(typed) > 1:
         both = " and ".join(f"--{name.replace('_', '-')}" for name in typed)
         raise typer.BadParameter(f"{both} each say what to validate on; give one of them")
@@ -186,20 +188,9 @@ def command(
 
     try:
         from bertguard.training.augment import Augmentation
-        from bertguard.training.dataset import (
-            cap_per_source,
-            fold_sources,
-            repeat_small_sources,
-            split_examples,
-        )
-        from bertguard.training.examples import (
-            CORPUS,
-            Where,
-            corpus_examples,
-            corpus_validation,
-            read_examples,
-        )
+        from bertguard.training.examples import Where
         from bertguard.training.loop import train
+        from bertguard.training.selection import Selection
         from bertguard.training.settings import Settings
     except ImportError as error:
         raise MissingExtraError("guard train", "train") from error
@@ -252,42 +243,28 @@ def command(
         raise typer.BadParameter(
             f"--most-per-source or --most-injections-per-source is {fewest}: expected 0 or more"
         )
+    least = per_channel(least_injections_per_source or (), "--least-injections-per-source", int)
     condition = Where.parse(where) if where else None
     held_out_by = _chosen(context, "validation", "fold", "validation_source")
-    part, parts = _fold(fold) if fold else (0, 0)
+    part = _fold(fold) if fold else None
     if fold and not data:
         raise typer.BadParameter("--fold parts the sources of DATA, and there is none; name files")
-    if data:
-        training = read_examples(data, where=condition)
-    else:
-        training, held_out = corpus_examples(seed, validation_share=validation_share)
-    if held_out_by == "validation":
-        held_out = read_examples(validation or (), where=condition)
-    elif data:
-        sources = list(validation_source or ()) if held_out_by == "validation_source" else []
-        if held_out_by == "fold":
-            sources = fold_sources(training, fold=part, folds=parts)
-        if CORPUS in sources:
-            training += corpus_validation(seed)  # and out again by the split
-        training, held_out = split_examples(
-            training, validation_share=validation_share, validation_sources=sources
+    if validation_source and not data and _typed(context, "validation_source"):
+        raise typer.BadParameter(
+            "--validation-source leaves out a source of DATA, and there is none; name files"
         )
-        if sources:
-            # A threshold must not be that of the largest source either.
-            held_out = cap_per_source(held_out, most=limits, seed=seed)
-    if most_injection_chars is not None:
-        training = [
-            row
-            for row in training
-            if row.label == 0 or row.channel == "prompt" or len(row.text) <= most_injection_chars
-        ]
-    training = cap_per_source(training, most=limits, seed=seed)
-    least = per_channel(
-        least_injections_per_source or (), "--least-injections-per-source", int
-    ).items()
-    training = repeat_small_sources(
-        training, least={(channel.value, 1): count for channel, count in least}
-    )
+    training, held_out = Selection(
+        data=data or (),
+        where=condition,
+        validation=validation or () if held_out_by == "validation" else (),
+        validation_sources=validation_source or () if held_out_by == "validation_source" else (),
+        fold=part if held_out_by == "fold" else None,
+        validation_share=validation_share,
+        most=limits,
+        least={(channel.value, 1): count for channel, count in least.items()},
+        most_injection_chars=most_injection_chars,
+        seed=seed,
+    ).read()
     with TrainingBar() as bar:
         manifest = train(
             training,
@@ -303,5 +280,5 @@ def command(
         typer.echo(f"wrote {out}")
         for kind, (flag_at, block_at) in manifest.thresholds.items():
             fitted = manifest.calibration.get(kind, {}).get("thresholds_fitted")  # type: ignore[attr-defined]  # JSON
-            kept = "" if fitted else " (kept: too few benign texts of other places)"
+            kept = "" if fitted else " (kept: too few benign validation texts; see guard calibrate)"
             typer.echo(f"  {kind}: flag at {flag_at:.4f}, block at {block_at:.4f}{kept}")

@@ -79,6 +79,7 @@ def export(
     *,
     calibration: Sequence[tuple[str, str]] = (),
     keep_fp32: bool = False,
+    report: Callable[[str], None] | None = None,
 ) -> Parity:
     """Write `model.int8.onnx` into a checkpoint directory and measure it on `texts`.
 
@@ -93,6 +94,7 @@ def export(
         calibration: other real ones, a hundred or so, for smoothing and to choose such products by;
             none takes those of `texts`.
         keep_fp32: also leave `model.fp32.onnx` there.
+        report: called with a line on each stage as it begins; together they take minutes.
 
     Raises:
         CheckpointError: the bounds are not kept; the int8 file is not left behind.
@@ -100,14 +102,18 @@ def export(
     """
     if not texts:
         raise DataError("guard export needs texts to measure on; found none")
+    tell = report or (lambda _: None)
     # The int8 file that lies there is about to be replaced, whatever became of it.
     manifest = read_manifest(directory, unchecked=(ONNX_INT8,))
     with tempfile.TemporaryDirectory(prefix="bertguard-export-") as scratch:
         fp32 = Path(scratch) / ONNX_FP32
+        tell("writing the fp32 graph")
         to_onnx(directory, manifest, fp32)
+        tell(f"scoring {len(texts)} texts in fp32, with torch and with the graph")
         reference = _scores(TorchScorer.load(directory, manifest, device="cpu"), texts)
         exact = _scores(_onnx(directory, manifest, fp32), texts)
         fp32_largest = float(np.abs(exact - reference).max())
+        tell("smoothing")
         smoothed = Path(scratch) / "model.smoothed.onnx"
         smooth(fp32, smoothed, _windows(directory, manifest, fp32, calibration or texts))
         tuning = calibration or texts
@@ -116,6 +122,7 @@ def export(
             return _scores(_onnx(directory, manifest, file), tuning)
 
         for count in (0, 1, 2, None):
+            tell(f"trying int8 with {'all' if count is None else count} of its products in fp32")
             tried = []
             for graph in (smoothed, fp32):
                 file = Path(scratch) / f"{graph.stem}.int8.onnx"

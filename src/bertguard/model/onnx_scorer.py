@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertguard.errors import CheckpointError, MissingExtraError
+from bertguard.errors import CheckpointError, ConfigurationError
 from bertguard.model.checkpoint import ONNX_INT8, TOKENIZER, Manifest, verified
 from bertguard.model.sums import sums_are_exact
 from bertguard.model.tokenization import WindowTokenizer
@@ -77,7 +77,7 @@ class OnnxScorer:
 
         Raises:
             CheckpointError: the file is missing, damaged, or no ONNX model.
-            MissingExtraError: onnxruntime is not installed.
+            ConfigurationError: onnxruntime is not there, or broken.
         """
 
         def opened() -> object:
@@ -135,12 +135,15 @@ def open_session(path: Path, *, threads: int = 1) -> object:
 
     Raises:
         CheckpointError: the file is no ONNX model that this ONNX Runtime can run.
-        MissingExtraError: onnxruntime is not installed.
+        ConfigurationError: onnxruntime is not there, or broken.
     """
     try:
         import onnxruntime as ort
     except ImportError as error:
-        raise MissingExtraError('backend="onnx"', "onnxruntime") from error
+        raise ConfigurationError(
+            f"onnxruntime, which the int8 model runs on, cannot be imported ({error}); repair it: "
+            'pip install --force-reinstall onnxruntime, or use backend="torch"'
+        ) from error
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -59,7 +59,7 @@ def model_card(manifest: Manifest) -> str:
             block_at,
             _interval(behind.get("block_interval")),
             f"{manifest.temperature[channel]:.3f}",
-            behind.get("benign_texts", "?"),
+            _texts_behind(behind),
         )
         lines.append(table_line(cells))
     lines += [
@@ -84,6 +84,14 @@ def model_card(manifest: Manifest) -> str:
         "",
     ]
     return writable("\n".join(lines))
+
+
+def _texts_behind(calibration: Mapping[str, object]) -> str:
+    """How many benign texts set the thresholds of a channel; where too few, they set none."""
+    texts = calibration.get("benign_texts", "?")
+    if calibration.get("thresholds_fitted") is False:
+        return f"none ({texts} were too few)"
+    return f"{texts}"
 
 
 def _rates(manifest: Manifest) -> str:
@@ -111,13 +119,26 @@ def _training_data(facts: Mapping[str, object]) -> list[str]:
         f"Command{code}: `{facts.get('command') or 'not recorded'}`",
         "",
         f"{facts.get('rows')} rows, SHA-256 of the data `{facts.get('data_sha256')}`; "
-        f"{facts.get('validation_rows')} rows for validation, from other places than the training "
-        "rows. Hyper-parameters stand in `guard.json`.",
+        f"{facts.get('validation_rows')} rows for validation, {_held_out(facts)}. Hyper-parameters "
+        "stand in `guard.json`.",
         "",
         *_made_up(facts.get("settings")),
         *_sources_table(facts.get("sources")),
         "",
     ]
+
+
+def _held_out(facts: Mapping[str, object]) -> str:
+    """Where the validation rows are from: rows of one source resemble each other."""
+    learnt, left_out = facts.get("sources"), facts.get("validation_sources")
+    if not isinstance(learnt, Mapping) or not isinstance(left_out, Sequence):
+        return "from places that were not recorded"
+    both = sum(source in learnt for source in left_out)
+    if not both:
+        return "from other places than the training rows"
+    if both == len(left_out):
+        return "from the same places as the training rows"
+    return f"of whose {len(left_out)} places {both} are those of training rows as well"
 
 
 def _before(facts: Mapping[str, object]) -> list[str]:

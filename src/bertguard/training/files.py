@@ -81,6 +81,7 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
             for row in reader:
                 if row and not header:
                     header = row
+                    _must_be_commas(file, header)
                 elif row:
                     if len(row) != len(header):
                         raise DataError(
@@ -91,6 +92,13 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
                 first = reader.line_num + 1
         except csv.Error as error:
             raise DataError(f"{file}:{first}: in the row that begins here: {error}") from error
+
+
+def _must_be_commas(file: Path, header: list[str]) -> None:
+    """One column is too few, and spreadsheets of many countries write semicolons."""
+    for name, mark in (("semicolons", ";"), ("tabs", "\t")):
+        if len(header) == 1 and mark in header[0]:
+            raise DataError(f"{file}:1: columns set apart by {name}, expected commas")
 
 
 def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
