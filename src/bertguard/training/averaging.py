@@ -27,6 +27,7 @@ from bertguard.model.checkpoint import (
     write_manifest,
 )
 from bertguard.training.card import model_card
+from bertguard.training.history import told_once
 from bertguard.training.saving import save_weights
 
 # What two checkpoints must share for a mean of their weights to mean anything.
@@ -65,7 +66,8 @@ def average(directories: Sequence[Path], out: Path) -> Manifest:
         shutil.copyfile(first / name, out / name)
     parts = [{"name": one.name, **one.training} for one in manifests]
     manifest = write_manifest(
-        out, replace(manifests[0], training={"mean_of": parts}, calibration={}, metrics={})
+        out,
+        replace(manifests[0], training=told_once({"mean_of": parts}), calibration={}, metrics={}),
     )
     (out / CARD).write_text(model_card(manifest), encoding="utf-8")
     return manifest

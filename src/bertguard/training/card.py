@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bertguard.model.checkpoint import Manifest
 from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE
+from bertguard.training.history import TOLD
 from bertguard.training.markdown import table_line, writable
 
 
@@ -110,6 +111,9 @@ def _rates(manifest: Manifest) -> str:
 
 
 def _training_data(facts: Mapping[str, object]) -> list[str]:
+    if facts.get(TOLD):
+        command = f": `{facts['command']}`" if facts.get("command") else ""
+        return [f"As told above{command}.", ""]
     parts = facts.get("mean_of")
     if isinstance(parts, list):
         return [f"The weights are the mean of those of {len(parts)} runs, given below.", ""]

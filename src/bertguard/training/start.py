@@ -27,6 +27,7 @@ from bertguard.model.tokenization import WindowTokenizer, harden
 from bertguard.model.torch_scorer import load_classifier
 from bertguard.training import resume
 from bertguard.training.examples import Example
+from bertguard.training.history import told_once
 from bertguard.training.settings import Settings
 
 _WINDOW_TOKENS = 256
@@ -128,7 +129,8 @@ def _from_checkpoint(directory: Path, settings: Settings) -> Start:
         thresholds=dict(old.thresholds),
     )
     # Where the weights come from goes on with them.
-    manifest = replace(manifest, training={"goes_on_from": {"name": old.name, **old.training}})
+    before = told_once({"name": old.name, **old.training})
+    manifest = replace(manifest, training={"goes_on_from": before})
     classifier = load_classifier(directory, old)
     _must_fit(classifier.encoder, manifest, settings.base)
     return Start(classifier, _windows(directory / TOKENIZER, manifest), manifest)
