@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Record = Mapping[str, Any]
-"""A run (`command`, rows, sources, settings; `goes_on_from` a record) or a mean (`mean_of` some)."""
+"""A run (`command`, rows, sources; `goes_on_from` a record) or a mean (`mean_of` records)."""
 
 TOLD = "told_above"
 """The key of a record that stands in whole further up, as the model card reads the tree."""
