@@ -11,6 +11,7 @@ import onnx
 import pytest
 from transformers import (
     DebertaV2Config,
+    EuroBertConfig,
     ModernBertConfig,
     MPNetConfig,
     PretrainedConfig,
@@ -70,9 +71,11 @@ def test_attention_is_one_node_and_nothing_is_masked(tmp_path: Path) -> None:
         XLMRobertaConfig(**SMALL, type_vocab_size=1, pad_token_id=0),
         DebertaV2Config(**SMALL, relative_attention=True, type_vocab_size=0),
         MPNetConfig(**SMALL),
+        # Two heads share keys and values: no node for that.
+        EuroBertConfig(**SMALL, num_key_value_heads=1, pad_token_id=0),
         ModernBertConfig(**SMALL, pad_token_id=0, local_attention=8),
     ],
-    ids=["xlm-roberta", "deberta-v2", "mpnet", "modernbert"],
+    ids=["xlm-roberta", "deberta-v2", "mpnet", "eurobert", "modernbert"],
 )
 def test_every_attention_is_exported_as_it_is(config: PretrainedConfig, tmp_path: Path) -> None:
     """As one node where it can be, and with its own products where it cannot."""

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import numpy_helper
 
 from bertguard.model.checkpoint import read_manifest
 from bertguard.model.onnx_graph import to_onnx
@@ -31,12 +32,24 @@ def sums(file: Path) -> int:
     return sum(n.op_type == "Add" and not constants.isdisjoint(n.input) for n in graph.node)
 
 
+def with_biases(file: Path) -> None:
+    """Those of an untrained model are all 0, and a lost one would not be missed."""
+    model = onnx.load(file)
+    rng = np.random.default_rng(0)
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith(".bias"):
+            drawn = rng.normal(0, 0.5, tuple(tensor.dims)).astype(np.float32)
+            tensor.CopyFrom(numpy_helper.from_array(drawn, tensor.name))
+    onnx.save(model, file)
+
+
 def test_scores_stay_the_same_and_shared_inputs_are_multiplied_once(tmp_path: Path) -> None:
     """Law: smoothing moves factors between two sides of a product, and nothing else."""
     directory = tiny_checkpoint(tmp_path / "checkpoint", onnx=False)
     manifest = read_manifest(directory)
     before, after = tmp_path / "before.onnx", tmp_path / "after.onnx"
     to_onnx(directory, manifest, before)
+    with_biases(before)
     plain = OnnxScorer.load(directory, manifest, file=str(before), parallelism=1)
     windows = [
         w for n, text in enumerate(TEXTS) for w in plain.windows(text, ("prompt", "data")[n % 2])

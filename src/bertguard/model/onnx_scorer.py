@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bertguard.errors import CheckpointError, ConfigurationError
-from bertguard.model.checkpoint import ONNX_INT8, TOKENIZER, Manifest, verified
+from bertguard.model.checkpoint import ONNX_INT8, Manifest, verified
 from bertguard.model.sums import sums_are_exact
 from bertguard.model.tokenization import WindowTokenizer
 from bertguard.scoring import Window
@@ -87,13 +87,7 @@ class OnnxScorer:
         # Hashing and opening let go of the GIL: the tokenizer is read meanwhile.
         with ThreadPoolExecutor(1) as pool:
             session = pool.submit(opened)
-            tokenizer = WindowTokenizer.from_file(
-                verified(directory, TOKENIZER, manifest),
-                cls_id=manifest.cls_id,
-                sep_id=manifest.sep_id,
-                window_tokens=manifest.window_tokens,
-                overlap_tokens=manifest.overlap_tokens,
-            )
+            tokenizer = WindowTokenizer.from_checkpoint(directory, manifest)
         return cls(
             session.result(),
             tokenizer=tokenizer,

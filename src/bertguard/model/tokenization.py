@@ -9,6 +9,7 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from bertguard.errors import CheckpointError, ConfigurationError
+from bertguard.model.checkpoint import TOKENIZER, Manifest, verified
 from bertguard.scoring import Window
 
 # A document is tokenized in pieces of about this many characters: memory stays flat, the first
@@ -65,6 +66,21 @@ class WindowTokenizer:
         self.overlap_tokens = overlap_tokens
         self._content = content
         self._stride = content - overlap_tokens
+
+    @classmethod
+    def from_checkpoint(cls, directory: Path, manifest: Manifest) -> WindowTokenizer:
+        """The tokenizer of a checkpoint directory, with the windows that its manifest names.
+
+        Raises:
+            CheckpointError: the file is missing, damaged, or is no tokenizer.
+        """
+        return cls.from_file(
+            verified(directory, TOKENIZER, manifest),
+            cls_id=manifest.cls_id,
+            sep_id=manifest.sep_id,
+            window_tokens=manifest.window_tokens,
+            overlap_tokens=manifest.overlap_tokens,
+        )
 
     @classmethod
     def from_file(

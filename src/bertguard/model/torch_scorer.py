@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoConfig
 
 from bertguard.errors import CheckpointError, DeviceError
-from bertguard.model.checkpoint import CONFIG, TOKENIZER, WEIGHTS, Manifest, verified
+from bertguard.model.checkpoint import CONFIG, WEIGHTS, Manifest, verified
 from bertguard.model.classifier import InjectionClassifier, empty_encoder
 from bertguard.model.tokenization import WindowTokenizer
 from bertguard.scoring import Window
@@ -63,13 +63,7 @@ class TorchScorer:
             DeviceError: the device is not there.
         """
         where = resolve_device(device)
-        tokenizer = WindowTokenizer.from_file(
-            verified(directory, TOKENIZER, manifest),
-            cls_id=manifest.cls_id,
-            sep_id=manifest.sep_id,
-            window_tokens=manifest.window_tokens,
-            overlap_tokens=manifest.overlap_tokens,
-        )
+        tokenizer = WindowTokenizer.from_checkpoint(directory, manifest)
         classifier = load_classifier(directory, manifest)
         return cls(classifier, tokenizer=tokenizer, manifest=manifest, device=where, dtype=dtype)
 
