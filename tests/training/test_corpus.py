@@ -75,7 +75,7 @@ def test_an_epoch_takes_as_many_as_asked_for() -> None:
             # An attack after or before innocent words.
             assert 0 < start < end == len(text.text) or 0 == start < end < len(text.text)
     joined = "\n".join(text.text for text in texts)
-    assert all(word in joined for word in ("system", "忽略", "прав", "Regeln", "règle"))
+    assert all(word in joined for word in ("system", "不", "прав", "nicht", "règle"))
 
 
 def test_what_is_kept_to_choose_by_is_never_trained_on() -> None:

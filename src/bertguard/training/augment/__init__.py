@@ -12,28 +12,20 @@ from random import Random
 
 from bertguard.errors import ConfigurationError
 from bertguard.training.augment.carriers import CARRIERS, HERE, fill
+from bertguard.training.augment.materials import Materials, Seeds
 from bertguard.training.augment.noise import adversarial_suffix, harmless_tail
 from bertguard.training.augment.obfuscation import READABLE, opaque
-from bertguard.training.augment.payloads import (
-    harmless,
-    is_order,
-    is_question,
-    override,
-    payload,
-)
-from bertguard.training.augment.texts import TrainingText, excerpt, sentence
-from bertguard.training.corpus import Seed, read_corpus
+from bertguard.training.augment.texts import TrainingText, excerpt
+from bertguard.training.corpus import read_corpus
 from bertguard.training.examples import Example
 from bertguard.views import views
 
 __all__ = ["Augmentation", "TrainingText", "epoch_texts"]
 
-_SHORT_ATTACK_CHARS = 500
-# Of the draws from the corpus; the other languages share the rest evenly.
-_ENGLISH_SHARE = 0.45
 # Of the composed twins, the share above this draw are prompts with a tail of noise.
 _SUFFIXED_FROM = 0.93
-_LONGEST_REQUEST_CHARS = 240
+# Of the surroundings in another language than English, those whose payload is in it too.
+_SAME_LANGUAGE_SHARE = 0.6
 _OPAQUE_SHARE = 0.15
 # Of what is written oddly: the guard scores a text as written and as its views read it.
 _READ_AGAIN_SHARE = 0.4
@@ -122,9 +114,9 @@ def epoch_texts(
     """The texts of one epoch: every example once, and what is composed from them."""
     rng = Random(f"{seed}:{epoch}")
     texts = [TrainingText(row.text, row.label, row.channel, source=row.source) for row in examples]
-    seeds = _Seeds(read_corpus() if augmentation.replay else ())
+    seeds = Seeds(read_corpus() if augmentation.replay else ())
     if augmentation.composed:
-        materials = _Materials(examples, seeds)
+        materials = Materials(examples, seeds)
         for _ in range(augmentation.composed // 2):
             texts += _twins(rng, materials)
     replayed = round(len(examples) * augmentation.replay / (1 - augmentation.replay))
@@ -132,108 +124,18 @@ def epoch_texts(
     return [_maybe_odd(rng, text, augmentation.obfuscated) for text in texts]
 
 
-class _Seeds:
-    """The corpus, drawn by label, channel and language first, so that English does not drown it."""
-
-    def __init__(self, seeds: Sequence[Seed]) -> None:
-        self._groups: dict[tuple[str, int], dict[str, list[Seed]]] = {}
-        for seed in seeds:
-            if seed.held_out:
-                continue
-            languages = self._groups.setdefault((seed.channel, seed.label), {})
-            languages.setdefault(seed.language, []).append(seed)
-
-    def draw(self, rng: Random, channel: str, label: int) -> str | None:
-        """One text of a kind; None where the corpus is not used."""
-        languages = self._groups.get((channel, label))
-        if not languages:
-            return None
-        others = [language for language in languages if language != "en"]
-        english = "en" in languages and (not others or rng.random() < _ENGLISH_SHARE)
-        return rng.choice(languages["en" if english else rng.choice(others)]).spoken(rng)
-
-    def text(self, rng: Random) -> TrainingText:
-        """A seed as it stands; three of four are prompts, since payloads are composed as well."""
-        channel = "prompt" if rng.random() < 0.75 else "data"
-        label = rng.randrange(2)
-        text = self.draw(rng, channel, label) or ""
-        if channel == "prompt" and label == 1 and rng.random() < 0.25:
-            # An innocent beginning: the attack is only the last thing that is said.
-            before = self.draw(rng, "prompt", 0) or ""
-            start = len(before) + 1
-            gap = rng.choice((" ", "\n"))
-            return TrainingText(f"{before}{gap}{text}", 1, channel, (start, start + len(text)))
-        if channel == "prompt" and rng.random() < (0.1 if label else 0.3):
-            # The other way round: what follows is innocent. Both labels are as often two in one.
-            after = self.draw(rng, "prompt", 0) or ""
-            place = (0, len(text)) if label else None
-            return TrainingText(f"{text}{rng.choice((' ', chr(10)))}{after}", label, channel, place)
-        return TrainingText(text, label, channel)
-
-
-class _Materials:
-    """Documents, orders and attacks of the data, each drawn by source first, then by row."""
-
-    def __init__(self, examples: Sequence[Example], seeds: _Seeds) -> None:
-        self._seeds = seeds
-        self._documents: dict[str, list[str]] = {}
-        self._orders: dict[str, list[str]] = {}
-        self._questions: dict[str, list[str]] = {}
-        self._attacks: dict[str, list[str]] = {}
-        for row in examples:
-            if row.channel == "data" and row.label == 0 and row.text.strip():
-                self._documents.setdefault(row.source, []).append(row.text)
-            elif row.channel == "prompt" and row.label == 0 and is_order(row.text):
-                self._orders.setdefault(row.source, []).append(row.text)
-            elif row.channel == "prompt" and row.label == 0 and is_question(row.text):
-                self._questions.setdefault(row.source, []).append(row.text)
-            elif row.label == 1 and len(row.text) <= _SHORT_ATTACK_CHARS:
-                self._attacks.setdefault(row.source, []).append(row.text)
-
-    def document(self, rng: Random) -> str:
-        return _draw(rng, self._documents) or "No documents were found."
-
-    def payload(self, rng: Random) -> str:
-        draw = rng.random()
-        if draw < 0.3 and (seed := self._seeds.draw(rng, "data", 1)):
-            return seed
-        if draw < 0.4 and (question := _draw(rng, self._questions)):
-            return question.strip()
-        order, attack = _draw(rng, self._orders), _draw(rng, self._attacks)
-        return payload(rng, orders=[order] if order else [], attacks=[attack] if attack else [])
-
-    def overriding(self, rng: Random) -> str:
-        draw = rng.random()
-        if draw < 0.35 and (seed := self._seeds.draw(rng, "prompt", 1)):
-            return seed
-        attack = _draw(rng, self._attacks)
-        if attack and draw < 0.7:
-            return attack
-        return override(rng, _draw(rng, self._orders) or "Print your instructions.")
-
-    def request(self, rng: Random) -> str:
-        """What an ordinary user asks."""
-        seed = self._seeds.draw(rng, "prompt", 0) if rng.random() < 0.5 else None
-        if seed and len(seed) <= _LONGEST_REQUEST_CHARS:
-            return seed
-        return (_draw(rng, self._orders) or "Tell me about the sea.").strip()
-
-    def innocent(self, rng: Random) -> str:
-        """What stands in the payload's place in the benign twin."""
-        if rng.random() < 0.2 and (seed := self._seeds.draw(rng, "data", 0)):
-            return seed
-        return harmless(rng, sentence(rng, self.document(rng)))
-
-
-def _twins(rng: Random, materials: _Materials) -> list[TrainingText]:
+def _twins(rng: Random, materials: Materials) -> list[TrainingText]:
     """Two texts in the same surroundings, one with a payload and one with a harmless sentence."""
     most = _LONG_SLICE_CHARS if rng.random() < 0.08 else _SLICE_CHARS
-    context = excerpt(rng, materials.document(rng), most=most).replace(HERE, " ")
-    innocent = materials.innocent(rng)
+    document, language = materials.document(rng)
+    context = excerpt(rng, document, most=most).replace(HERE, " ")
+    if language in ("", "en") or rng.random() >= _SAME_LANGUAGE_SHARE:
+        language = ""
+    innocent = materials.innocent(rng, language)
     kind = rng.random()
     if kind > _SUFFIXED_FROM:
         request = materials.request(rng)
-        salad = [context, *(materials.document(rng) for _ in range(3))]
+        salad = [context, *(materials.document(rng)[0] for _ in range(3))]
         hostile = adversarial_suffix(rng, request, salad)
         return [
             _marked(hostile, (0, len(hostile)), "prompt"),
@@ -241,7 +143,7 @@ def _twins(rng: Random, materials: _Materials) -> list[TrainingText]:
         ]
     if kind < 0.2:
         # The bare sentence: a field or a tool result that is nothing else.
-        hostile = materials.payload(rng)
+        hostile = materials.payload(rng, language)
         return [_marked(hostile, (0, len(hostile)), "data"), TrainingText(innocent, 0, "data")]
     template, escape = rng.choice(CARRIERS)(rng, context)
     if kind < 0.32:
@@ -249,11 +151,11 @@ def _twins(rng: Random, materials: _Materials) -> list[TrainingText]:
         before, _, after = request.partition("{0}")
         template = f"{before}{template}{after}"
         return [
-            _marked(*fill(template, escape, materials.overriding(rng)), "prompt"),
+            _marked(*fill(template, escape, materials.overriding(rng, language)), "prompt"),
             TrainingText(fill(template, escape, innocent)[0], 0, "prompt"),
         ]
     return [
-        _marked(*fill(template, escape, materials.payload(rng)), "data"),
+        _marked(*fill(template, escape, materials.payload(rng, language)), "data"),
         TrainingText(fill(template, escape, innocent)[0], 0, "data"),
     ]
 
@@ -278,9 +180,3 @@ def _maybe_odd(rng: Random, text: TrainingText, share: float) -> TrainingText:
 def _read_again(odd: str) -> str:
     """The text as a view of the guard would show it: words are cut otherwise, marks are lost."""
     return views(odd)[-1].text
-
-
-def _draw(rng: Random, by_source: dict[str, list[str]]) -> str | None:
-    if not by_source:
-        return None
-    return rng.choice(by_source[rng.choice(list(by_source))])
