@@ -3,8 +3,8 @@
 A keyword scorer stands in for the model. For any request that Starlette's `request.json()`,
 `request.form()` or `request.query_params` reads: if the attack is visible there, the verdict is not
 allow. `test_differential_models.py` does the same with the models of FastAPI and of the SDKs;
-`GUARD_CASES=2500 pytest tests/wire -k differential --hypothesis-seed=20261126` is the long run of
-both, 25,000 cases.
+`GUARD_CASES=20000 pytest tests/wire -k differential --hypothesis-seed=20261127` is the long run of
+both, 200,000 cases.
 
 The other way round, no innocent request that httpx builds is refused or left unscanned: without
 that, a guard that refuses everything would pass.
