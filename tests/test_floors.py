@@ -17,7 +17,7 @@ STATE = GROUND | {"verdict", "policy"}
 WIRE = {"errors", "segments", "verdict", "wire"}
 FINDINGS = STATE | {"views", "waiting", "batching", "memory"}
 WALK = FINDINGS | {"wire", "findings", "walk"}
-GUARD = WALK | {"guard"}
+GUARD = WALK | {"watching", "guard"}
 MODEL = {"errors", "scoring", "model"}
 FLOORS: dict[str, set[str]] = {
     "errors": set(),
@@ -26,6 +26,7 @@ FLOORS: dict[str, set[str]] = {
     "verdict": STATE,
     "policy": STATE,
     "waiting": STATE | {"waiting"},
+    "watching": STATE,
     "batching": STATE | {"waiting", "batching"},
     "views": GROUND | {"views"},
     "wire": WIRE,

@@ -97,3 +97,11 @@ def test_every_command_of_the_readme_has_a_help() -> None:
     assert commands == set(COMMANDS)
     for command in commands:
         assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+
+
+def test_the_telemetry_example_watches_the_guard() -> None:
+    """All three and an observer of one's own; the metrics are served."""
+    names = block("start_http_server")
+    guard = names["watched"]
+    with guard:
+        assert guard.check_sync(BENIGN).action == "allow"

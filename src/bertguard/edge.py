@@ -72,6 +72,17 @@ def not_judged(reason: str, *, path: str, guard: Guard | None) -> Verdict:
     )
 
 
+def told(verdict: Verdict, guard: Guard | None) -> Verdict:
+    """The verdict, after the guard's observers have heard of it; what wraps a guard may have none.
+
+    What the guard says itself it has told already.
+    """
+    observers = getattr(guard, "observers", None)
+    if observers is not None:
+        observers.tell(verdict, 0.0)
+    return verdict
+
+
 def log_failure(logger: logging.Logger, error: Exception) -> None:
     """Report a bug in the guard by type and place; the message of an error may quote the text."""
     place = traceback.extract_tb(error.__traceback__)[-1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import time
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from os import PathLike
@@ -19,6 +20,7 @@ from bertguard.scoring import Scorer
 from bertguard.segments import Channel, Role, Segment
 from bertguard.verdict import Action, Verdict
 from bertguard.walk import Body, Walk, one_text
+from bertguard.watching import Observer, Observers
 from bertguard.wire.reading import Reading
 
 
@@ -82,6 +84,7 @@ class Guard:
         self.max_windows = max_windows
         self.timeout_seconds = timeout_seconds
         self.memory = Memory(remembered_texts)
+        self.observers = Observers()
         self._thresholds = {
             channel: self.policy.thresholds_for(channel, scorer.thresholds) for channel in Channel
         }
@@ -165,6 +168,15 @@ class Guard:
         """What counts in a channel: the policy's thresholds, else the checkpoint's."""
         return self._thresholds[Channel(channel)]
 
+    @property
+    def waiting_chars(self) -> int:
+        """Characters that wait to be scored, about."""
+        return self._batcher.waiting_cost
+
+    def watch(self, observer: Observer) -> None:
+        """Tell `observer` of every verdict from now on; see `bertguard.server.telemetry`."""
+        self.observers.add(observer)
+
     # -- asynchronous ----------------------------------------------------------------------
 
     async def check(self, text: str, channel: Channel | str = Channel.PROMPT) -> Verdict:
@@ -199,16 +211,19 @@ class Guard:
 
     async def _run(self, walk: Walk, timeout_seconds: float | None = None) -> Verdict:
         require_asyncio()
+        begun = time.perf_counter()
         seconds = self._seconds(timeout_seconds)
         try:
             future = self._submit(walk, seconds)
             async with asyncio.timeout(seconds):
                 scored = await asyncio.wrap_future(future)
+            verdict = self._judge(walk, scored, scanned_chars=walk.scanned_chars)
         except TimeoutError:
-            return self._failed(walk, DeadlineError())
+            verdict = self._failed(walk, DeadlineError())
         except (UnscannedError, UnreadableError) as error:
-            return self._failed(walk, error)
-        return self._judge(walk, scored, scanned_chars=walk.scanned_chars)
+            verdict = self._failed(walk, error)
+        self.observers.tell(verdict, time.perf_counter() - begun)
+        return verdict
 
     # -- synchronous -----------------------------------------------------------------------
 
@@ -237,6 +252,7 @@ class Guard:
         return self._run_sync(walk, timeout_seconds)
 
     def _run_sync(self, walk: Walk, timeout_seconds: float | None = None) -> Verdict:
+        begun = time.perf_counter()
         seconds = self._seconds(timeout_seconds)
         try:
             future = self._submit(walk, seconds)
@@ -245,9 +261,11 @@ class Guard:
             except TimeoutError:
                 future.cancel()
                 raise DeadlineError from None
+            verdict = self._judge(walk, scored, scanned_chars=walk.scanned_chars)
         except (UnscannedError, UnreadableError) as error:
-            return self._failed(walk, error)
-        return self._judge(walk, scored, scanned_chars=walk.scanned_chars)
+            verdict = self._failed(walk, error)
+        self.observers.tell(verdict, time.perf_counter() - begun)
+        return verdict
 
     # -- the walk's ends -------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -69,6 +70,22 @@ def test_a_checkpoint_and_a_mode_are_options(checkpoint: Path) -> None:
         assert chat(url, ATTACK).status_code == 200
 
 
+def test_operators_see_metrics_and_an_audit_log(checkpoint: Path, tmp_path: Path) -> None:
+    """Prometheus text at /metrics, with the process's own; a line of JSON for what is refused."""
+    log = tmp_path / "audit.jsonl"
+    options = ("--checkpoint", str(checkpoint), "--metrics", "--audit-log", str(log))
+    with serving(*options, "--flag-at", "0.0001", "--block-at", "0.0001") as (url, _):
+        assert chat(url, BENIGN).status_code == 400
+        shown = httpx.get(f"{url}/metrics", timeout=30).text
+    assert re.search(r'bertguard_verdicts_total\{action="block".*openai\.chat.*\} 1\.0', shown)
+    assert "process_resident_memory_bytes" in shown
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    # The first is the text that warms the guard up.
+    assert [line["dialect"] for line in lines] == ["text", "openai.chat"]
+    assert lines[1]["blocked"] is True
+    assert BENIGN not in log.read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -77,6 +94,7 @@ def test_a_checkpoint_and_a_mode_are_options(checkpoint: Path) -> None:
         (("--flag-at", "data=2"), "2"),
         (("--upstream", "ftp://example.com"), "http(s)"),
         (("--port", "99999"), "65535"),
+        (("--audit-log", "/nowhere/audit.jsonl"), "--audit-log"),
     ],
 )
 def test_an_option_that_cannot_work_stops_the_start(options: tuple[str, ...], words: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -11,10 +12,12 @@ from bertguard.cli.options import per_channel
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
+    from logging.handlers import QueueListener
 
     from bertguard.guard import Guard
     from bertguard.policy import Mode, Policy, Thresholds
     from bertguard.segments import Channel
+    from bertguard.server.telemetry import Metrics
 
 # How long open streams may go on after Ctrl-C.
 _GRACE_SECONDS = 10
@@ -70,18 +73,27 @@ def command(
     read_timeout: Annotated[
         float, typer.Option(help="Longest silence of the upstream, in seconds.")
     ] = 600.0,
+    metrics: Annotated[
+        bool, typer.Option("--metrics", help="Serve Prometheus metrics at GET /metrics.")
+    ] = False,
+    audit_log: Annotated[
+        Path | None,
+        typer.Option(help="Append every flag, block and unscanned to this file, one JSON a line."),
+    ] = None,
 ) -> None:
     """Stand guard in front of an LLM, over HTTP.
 
     POST /v1/check scores a text, GET /healthz answers 200 when the guard is ready, and every
-    other request is judged and passed on to the upstream. Nothing is logged but errors; prompts
-    never are. Exit code: 0 after Ctrl-C, 2 where the server cannot start.
+    other request is judged and passed on to the upstream. Nothing is logged but errors, and
+    verdicts where --audit-log asks for them; prompts never are. Exit code: 0 after Ctrl-C, 2 where
+    the server cannot start.
     """
     import uvicorn
 
     from bertguard.server.app import create_app
 
     listener = _listen(host, port)
+    writer: QueueListener | None = None
     try:
         guard = _load_guard(
             checkpoint,
@@ -93,12 +105,15 @@ def command(
             flag_at=flag_at or [],
             block_at=block_at or [],
         )
+        if audit_log is not None:
+            writer = _write_audit_log(guard, audit_log)
         app = create_app(
             guard,
             upstream=upstream,
             max_body_bytes=max_body_bytes,
             connect_timeout_seconds=connect_timeout,
             read_timeout_seconds=read_timeout,
+            metrics=_metrics_of(guard) if metrics else None,
         )
         config = uvicorn.Config(
             app,
@@ -123,6 +138,52 @@ def command(
             raise typer.Exit(2) from None
     finally:
         listener.close()
+        if writer is not None:
+            writer.stop()
+
+
+def _metrics_of(guard: Guard) -> Metrics:
+    """Metrics of the guard and of the process, in a registry of their own."""
+    from bertguard.errors import MissingExtraError
+
+    try:
+        from prometheus_client import CollectorRegistry, ProcessCollector
+    except ImportError as error:
+        raise MissingExtraError("guard serve --metrics", "telemetry") from error
+
+    from bertguard.server.telemetry import Metrics
+
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    return Metrics(guard, registry)
+
+
+def _write_audit_log(guard: Guard, path: Path) -> QueueListener:
+    """Verdicts into a file, by a thread: a slow disk must not stop the event loop."""
+    import logging
+    from logging.handlers import QueueHandler, QueueListener, WatchedFileHandler
+    from queue import SimpleQueue
+
+    from bertguard.errors import ConfigurationError
+    from bertguard.server.telemetry import AuditLog
+
+    try:
+        # Opened again where a log rotation has moved it away.
+        file = WatchedFileHandler(path, encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(
+            f"--audit-log {path}: {error.strerror or error}; use a file that can be written"
+        ) from error
+    file.setFormatter(logging.Formatter("%(message)s"))
+    lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
+    logger = logging.getLogger("bertguard.audit.file")
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logger.handlers = [QueueHandler(lines)]
+    AuditLog(guard, logger)
+    listener = QueueListener(lines, file)
+    listener.start()
+    return listener
 
 
 def _listen(host: str, port: int) -> socket.socket:

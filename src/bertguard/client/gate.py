@@ -20,6 +20,7 @@ from bertguard.edge import (
     log_failure,
     not_judged,
     nothing_to_read,
+    told,
 )
 from bertguard.guard import Guard
 from bertguard.policy import roles
@@ -80,12 +81,12 @@ class Gate:
     def known(self, request: Any, body: bytes | None) -> Verdict | None:
         """The verdict that needs no scoring; `body` is None where it is over the cap."""
         if body is None:
-            return self._refused(request, TOO_LARGE)
+            return told(self._refused(request, TOO_LARGE), self.guard)
         upgrade = "upgrade" in request.headers or request.url.scheme in ("ws", "wss")
         if upgrade or request.method.upper() == "CONNECT":
             # What follows the handshake goes over the socket, past every transport.
             verdict = self._refused(request, "protocol_upgrade")
-            return replace(verdict, action=self.guard.policy.unscanned_action)
+            return told(replace(verdict, action=self.guard.policy.unscanned_action), self.guard)
         return NOTHING_TO_READ if nothing_to_read(*_target(request), body) else None
 
     def about(self, request: Any) -> dict[str, Any]:
@@ -107,7 +108,7 @@ class Gate:
     def broken(self, request: Any, error: Exception) -> Verdict:
         """The guard itself failed: closed, and logged without a word of the text."""
         log_failure(_logger, error)
-        return self._refused(request, INTERNAL_ERROR)
+        return told(self._refused(request, INTERNAL_ERROR), self.guard)
 
     def _refused(self, request: Any, reason: str) -> Verdict:
         return not_judged(reason, path=_target(request)[0], guard=self.guard)

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from bertguard.edge import INTERNAL_ERROR, checked_guard, log_failure, not_judged
+from bertguard.edge import INTERNAL_ERROR, checked_guard, log_failure, not_judged, told
 from bertguard.errors import ConfigurationError
 from bertguard.guard import Guard
 from bertguard.middleware.policies import RoutePolicies
@@ -125,9 +125,12 @@ class Judge:
             await self.ready()
             return strictest(
                 [
-                    replace(
-                        not_judged(reason, path=scope["path"], guard=guard),
-                        action=guard.policy.unscanned_action,
+                    told(
+                        replace(
+                            not_judged(reason, path=scope["path"], guard=guard),
+                            action=guard.policy.unscanned_action,
+                        ),
+                        guard,
                     )
                     for guard in self._asked(scope)
                 ]
@@ -139,7 +142,9 @@ class Judge:
         """Blocked as unscanned, whatever `on_unscanned` says; only shadow mode lets it pass."""
         path = scope["path"]
         guards: list[Guard | None] = [*self._asked(scope)]
-        return strictest([not_judged(reason, path=path, guard=guard) for guard in guards or [None]])
+        return strictest(
+            [told(not_judged(reason, path=path, guard=guard), guard) for guard in guards or [None]]
+        )
 
     def _broken(self, scope: Scope, error: Exception) -> Verdict:
         log_failure(_logger, error)

@@ -3,16 +3,17 @@
     GET  /            what is served here, in a few lines of plain text
     GET  /healthz     200 once the guard has scored a text
     POST /v1/check    a text, segments or a request body -> Verdict, as JSON
+    GET  /metrics     Prometheus, where it is asked for
     everything else   GuardMiddleware in front of the gateway, or of the built-in echo
 
-The first three answer their own method and path and nothing else: `POST /` or `/v1/check/` is
+All but the last answer their own method and path and nothing else: `POST /` or `/v1/check/` is
 everything else, and so is whatever tries to look like them.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from bertguard.middleware import DEFAULT_MAX_BODY_BYTES, GuardMiddleware
 from bertguard.server.checking import BadCheckError, read_check
 from bertguard.server.echo import create_echo
 from bertguard.server.gateway import Gateway
+from bertguard.server.telemetry import Metrics
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
@@ -47,6 +49,7 @@ def create_app(
     max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
     connect_timeout_seconds: float = 10.0,
     read_timeout_seconds: float = 600.0,
+    metrics: Metrics | None = None,
 ) -> ASGIApp:
     """The application; its lifespan warms the guard up and, at the end, closes it.
 
@@ -56,6 +59,7 @@ def create_app(
         max_body_bytes: a longer request body is refused unread.
         connect_timeout_seconds: see `Gateway`, like the next one.
         read_timeout_seconds: the longest silence of the upstream.
+        metrics: served at `GET /metrics`; None leaves that path to what is behind the guard.
 
     Raises:
         ConfigurationError: an option that cannot work.
@@ -82,16 +86,27 @@ def create_app(
             # Closing joins the worker threads.
             await asyncio.to_thread(guard.close)
 
+    routes = [
+        _ExactRoute("/", api.index, methods=["GET"]),
+        _ExactRoute("/healthz", api.healthz, methods=["GET"]),
+        _ExactRoute("/v1/check", api.check, methods=["POST"]),
+    ]
+    if metrics is not None:
+        routes.append(_ExactRoute("/metrics", _exposing(metrics), methods=["GET"]))
     return Router(
-        [
-            _ExactRoute("/", api.index, methods=["GET"]),
-            _ExactRoute("/healthz", api.healthz, methods=["GET"]),
-            _ExactRoute("/v1/check", api.check, methods=["POST"]),
-        ],
+        routes,
         default=guarded,
         redirect_slashes=False,
         lifespan=lifespan,
     )
+
+
+def _exposing(metrics: Metrics) -> Callable[[Request], Awaitable[Response]]:
+    async def expose(request: Request) -> Response:
+        content, media_type = await asyncio.to_thread(metrics.exposition)
+        return Response(content, headers={"content-type": media_type})
+
+    return expose
 
 
 class _ExactRoute(Route):
@@ -103,7 +118,7 @@ class _ExactRoute(Route):
 
 
 class _Api:
-    """The three routes that are not guarded: none of them passes anything on to an LLM."""
+    """The routes that are not guarded: none of them passes anything on to an LLM."""
 
     def __init__(self, guard: Guard, max_body_bytes: int, behind: str) -> None:
         self._guard = guard
