@@ -72,7 +72,8 @@ def test_metrics_count_every_verdict(guard: Guard) -> None:
     assert found["bertguard_unscanned_total", (("reason", "unreadable:duplicate_key"),)] == 1
     assert found["bertguard_scanned_chars_total", ()] == 2 * len(BENIGN) + len(ATTACK)
     assert found["bertguard_check_seconds_count", ()] == 4
-    assert found["bertguard_score_bucket", (("le", "0.5"),)] == 3
+    assert found["bertguard_score_bucket", (("le", "0.5"),)] == 2
+    assert found["bertguard_score_count", ()] == 3
     assert found["bertguard_memory_hits_total", ()] == 1
     assert found["bertguard_memory_misses_total", ()] == 2
     assert found["bertguard_memory_texts", ()] == 2
@@ -95,6 +96,7 @@ async def test_what_an_edge_says_itself_is_counted_too(guard: Guard) -> None:
         assert (await client.post("http://test/v1/messages", content=b"a" * 200)).status_code == 413
     found = samples(metrics)
     assert found["bertguard_unscanned_total", (("reason", "too_large"),)] == 2
+    assert found["bertguard_check_seconds_count", ()] == 1
     counted = verdicts(metrics)
     assert counted["block", "true", "anthropic.messages"] == 1
     assert counted["block", "false", "text"] == 1

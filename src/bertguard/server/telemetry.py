@@ -83,7 +83,7 @@ class Metrics:
         )
         self._scores = Histogram(
             "bertguard_score",
-            "Highest P(injection) of a request.",
+            "Highest P(injection) of what was scored of a request.",
             buckets=_SCORES,
             registry=self.registry,
         )
@@ -99,8 +99,10 @@ class Metrics:
         for reason in dict.fromkeys(entry.partition(" at ")[0] for entry in verdict.unscanned):
             self._unscanned.labels(reason).inc()
         self._chars.inc(verdict.scanned_chars)
-        self._seconds.observe(seconds)
-        self._scores.observe(verdict.score)
+        if seconds:  # an edge that refuses by itself asks nobody
+            self._seconds.observe(seconds)
+        if verdict.scanned_chars:
+            self._scores.observe(verdict.score)
 
     def collect(self) -> Iterable[Metric]:
         """What the guard holds right now; asked by the registry."""
