@@ -38,7 +38,7 @@ def test_it_names_what_every_extra_misses(
     monkeypatch.setattr(metadata, "version", version)
     done = CliRunner().invoke(app, ["info", "--checkpoint", str(checkpoint), "--json"])
     extras = json.loads(done.stdout)["extras"]
-    assert set(extras) == {"bench", "httpx2", "torch", "train"}
+    assert set(extras) == {"bench", "httpx2", "telemetry", "torch", "train"}
     assert extras["httpx2"] == "not installed: httpx2"
     # Train needs all of torch as well.
     assert extras["train"] == "not installed: pyarrow, transformers"
