@@ -8,6 +8,7 @@ from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -102,6 +103,7 @@ def test_every_command_of_the_readme_has_a_help() -> None:
 def test_the_telemetry_example_watches_the_guard() -> None:
     """All three and an observer of one's own; the metrics are served."""
     names = block("start_http_server")
-    guard = names["watched"]
-    with guard:
-        assert guard.check_sync(BENIGN).action == "allow"
+    with names["watched"] as guard:
+        guard.check_sync(BENIGN)
+    labels = {"action": "allow", "enforced": "true", "dialect": "text"}
+    assert REGISTRY.get_sample_value("bertguard_verdicts_total", labels) == 1
