@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from bertguard.views import characters, encodings, hidden, markup, spelling
+from bertguard.views import characters, encodings, hidden, markup, misspelling, spelling
 from bertguard.views.language import Text
 from bertguard.views.offsets import Change, Edit, Rewriting, Span, excerpt
 
@@ -32,6 +32,7 @@ _SPELLING: tuple[_Step, ...] = (
     spelling.despaced,
     spelling.deleeted,
     spelling.unprefixed,
+    misspelling.corrected,
 )
 
 
