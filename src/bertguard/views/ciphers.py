@@ -27,6 +27,9 @@ MORSE_LETTERS = {
 }  # fmt: skip
 MORSE_LETTERS |= {".-.-.-": ".", "--..--": ",", "..--..": "?", "-.-.--": "!", "-..-.": "/"}
 MORSE_LETTERS |= {".----.": "'", "-....-": "-", "---...": ":", ".--.-.": "@", "-...-": "="}
+MORSE_LETTERS |= {"-.--.": "(", "-.--.-": ")", ".-..-.": '"', ".-.-.": "+"}
+# Not of that recommendation, but of the tables in use.
+MORSE_LETTERS |= {"-.-.-.": ";", "..--.-": "_", ".-...": "&", "...-..-": "$"}
 _ROT13_WORD = re.compile(r"[A-Za-z]+")
 # Words that are no common ones, between two that are: names and terms are rotated as well.
 _ROT13_GAP = 12

@@ -19,7 +19,7 @@ Writing = Callable[[Random, str], str]
 
 _LEET = str.maketrans("aeiostAEIOST", "43105743105 7".replace(" ", ""))
 _CYRILLIC = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")
-_MORSE = {letter: code for code, letter in MORSE_LETTERS.items() if letter.isalnum()}
+_MORSE = {sign: code for code, sign in MORSE_LETTERS.items()}
 _ZERO_WIDTH = ("\u200b", "\u200c", "\u200d", "\u2060", "\u00ad")
 _SHOWN = (
     "Welcome", "Opening hours", "Our team", "The river in spring", "About this page", "Menu",
@@ -112,10 +112,14 @@ def in_markup(rng: Random, text: str) -> str:
     )
 
 
-def morse(text: str) -> str:
-    """ITU Morse code of the ASCII letters and figures, words parted by a stroke."""
-    words = ["".join(c for c in word if c in _MORSE) for word in text.lower().split()]
-    return " / ".join(" ".join(_MORSE[letter] for letter in word) for word in words if word)
+def morse(text: str, *, marks: bool = True) -> str:
+    """ITU Morse code of the ASCII letters and figures, words parted by a stroke.
+
+    Punctuation has codes of its own; without `marks` it is left out, as some writers do.
+    """
+    signs = {sign for sign in _MORSE if marks or sign.isalnum()}
+    words = [[_MORSE[sign] for sign in word if sign in signs] for word in text.lower().split()]
+    return " / ".join(" ".join(word) for word in words if word)
 
 
 def opaque(rng: Random, text: str) -> str:

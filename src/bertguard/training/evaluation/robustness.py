@@ -67,6 +67,7 @@ WRITINGS: dict[str, Callable[[Random, str], str]] = {
     "hex": lambda _, text: binascii.hexlify(_bytes(text)).decode(),
     "rot13": lambda _, text: codecs.encode(text, "rot13"),
     "Morse": lambda _, text: obfuscation.morse(text),
+    "Morse, letters only": lambda _, text: obfuscation.morse(text, marks=False),
 }
 
 
