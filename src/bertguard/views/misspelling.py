@@ -36,11 +36,16 @@ _MOST_WORDS = 1_000
 
 def corrected(source: Text) -> list[Edit]:
     """Words that are one slip away from a common English word, where a stretch is full of them."""
-    fitting = {word for word in source.words if _SHORTEST <= len(word) <= _LONGEST}
-    unknown = fitting - _lexicon()[1]
+    unknown = source.words - _lexicon()[1]
     if len(unknown) < _LEAST_WORDS:
         return []
-    odd = {word for word in unknown if word.isalpha() and not _inflected(word)}
+    odd = {
+        word
+        for word in unknown
+        if _SHORTEST <= len(word) <= _LONGEST and word.isalpha() and not _inflected(word)
+    }
+    if len(odd) < _LEAST_WORDS:
+        return []
     found = [m for m in _WORD.finditer(source.string) if _SHORTEST <= len(m[0]) <= _LONGEST]
     plain = [match[0].lower() for match in found]
     meant: dict[str, str | None] = {}
