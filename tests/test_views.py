@@ -6,11 +6,13 @@ import base64
 import codecs
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import unicodedata
 import uuid
 from collections.abc import Callable
+from importlib.resources import files
 from urllib.parse import quote
 
 import pytest
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 
 from bertguard.training.augment import obfuscation
 from bertguard.views import View, views
+from bertguard.views.misspelling import _lexicon
 from support import ATTACK
 
 WANTED = ATTACK.lower()
@@ -556,6 +559,20 @@ def test_the_table_of_look_alikes_waits_for_a_text_that_needs_it() -> None:
         "assert characters._foldings.cache_info().currsize == 1\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=30)  # noqa: S603 -- our own code
+
+
+def test_the_lexicon_is_two_lists_of_different_words() -> None:
+    """What a misspelling may stand for, commonest first, and what is merely known."""
+    text = (files("bertguard.views") / "lexicon.txt").read_text("utf-8")
+    words = [w for line in text.splitlines() if line[0] != "#" for w in line.split()]
+    ranks, known = _lexicon()
+
+    assert all(re.fullmatch("[a-z]{4,16}", word) for word in words)
+    assert len(set(words)) == len(words)
+    assert {"instructions", "system", "reveal"} <= set(words[: len(words) // 2]) <= set(ranks)
+    assert ranks["that"] < ranks["instructions"] < ranks["jailbreak"]
+    assert set(words) < known
+    assert words[-1] not in ranks
 
 
 def test_every_look_alike_folds_into_ascii() -> None:
