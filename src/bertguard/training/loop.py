@@ -169,8 +169,9 @@ def _fit(
                 loss = objective(logits, labels, settings)  # loss
                 accelerator.backward(loss)  # gradients
             norm = accelerator.clip_grad_norm_(model.parameters(), settings.clip)
-            value = loss.item()
-            if not math.isfinite(value) or not math.isfinite(float(norm)):
+            # One wait for the device instead of two: it is idle while it is asked.
+            value, length = torch.stack([loss.detach(), torch.as_tensor(norm)]).tolist()
+            if not math.isfinite(value) or not math.isfinite(length):
                 raise ConfigurationError(
                     f"the loss ({value:g}) or its gradient is not finite at update "
                     f"{progress.step + 1}: the run has diverged; use a learning rate below "
@@ -191,7 +192,8 @@ def _fit(
                     _keep(accelerator, out, classifier, scored)
             if accelerator.is_main_process:
                 if report is not None:
-                    tokens = int(inputs["attention_mask"].sum())
+                    tokens = sum(len(item.window.ids) for item in batches[number])
+                    tokens *= 2 if settings.r_drop else 1
                     report(Step(epoch, number + 1, len(batches), tokens, value, checked))
                 if checked is not None or progress.step % _SAVE_EVERY == 0:
                     resume.save(out, progress, classifier, optimizer)
