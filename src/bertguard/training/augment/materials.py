@@ -24,7 +24,7 @@ _SHORT_ATTACK_CHARS = 500
 _ENGLISH_SHARE = 0.45
 _LONGEST_REQUEST_CHARS = 240
 # Of the surroundings, those that are documents of the corpus.
-_CORPUS_DOCUMENTS = 0.15
+_CORPUS_DOCUMENTS = 0.2
 _DOCUMENT_CHARS = 140
 # Of the seeds, what is short enough to stand inside a document.
 _SENTENCE_CHARS = 240
@@ -63,8 +63,8 @@ class Seeds:
         return rng.choice(self._documents[language]).spoken(rng), language
 
     def text(self, rng: Random) -> TrainingText:
-        """A seed as it stands; three of four are prompts, since payloads are composed as well."""
-        channel = "prompt" if rng.random() < 0.75 else "data"
+        """A seed as it stands; most are prompts, since payloads are composed as well."""
+        channel = "prompt" if rng.random() < 0.7 else "data"
         label = rng.randrange(2)
         text = self.draw(rng, channel, label) or ""
         if channel == "prompt" and label == 1 and rng.random() < 0.25:
