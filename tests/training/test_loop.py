@@ -186,9 +186,13 @@ def test_a_guard_can_be_trained_further(encoder: Path, tmp_path: Path) -> None:
     assert not same(weights(tmp_path / "1"), weights(tmp_path / "2"))
     assert manifest.training["goes_on_from"]["name"] == "learnt"  # type: ignore[index]  # JSON
     assert "Before that: learnt" in (tmp_path / "2" / "README.md").read_text()
+    again = replace(further, base=str(tmp_path / "2"))
+    third = train(rows(), rows(3), settings=again, out=tmp_path / "3", device="cpu")
+    assert third is not None
+    assert third.base == f"further ({encoder.name})"
     clash = Settings(base=str(tmp_path / "1"), pooling="max")
     with pytest.raises(ConfigurationError, match="cls pooling"):
-        train(rows(), rows(3), settings=clash, out=tmp_path / "3", device="cpu")
+        train(rows(), rows(3), settings=clash, out=tmp_path / "4", device="cpu")
 
 
 def test_a_window_longer_than_the_encoder_reads_is_refused(encoder: Path, tmp_path: Path) -> None:

@@ -119,7 +119,8 @@ def _from_checkpoint(directory: Path, settings: Settings) -> Start:
         )
     manifest = _manifest(
         settings,
-        base=f"{old.name} ({old.base})",
+        # The encoder at the bottom, however many stages lie between; `training` holds them all.
+        base=f"{old.name} ({old.base.rpartition(' (')[2].rstrip(')')})",
         pooling=old.pooling,
         labels=old.labels,
         channel=old.channel == "token_type_ids",
