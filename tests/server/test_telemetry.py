@@ -114,9 +114,11 @@ def test_the_server_exposes_them_where_it_is_asked_to() -> None:
             answer.text
         )
         assert ATTACK not in answer.text
+        assert "/metrics" in httpx.get(f"{url}/").text
         assert httpx.post(f"{url}/metrics", json={"text": ATTACK}).status_code == 400
     with serve(create_app(Guard(KeywordScorer()))) as url:
         assert "bertguard_verdicts" not in httpx.get(f"{url}/metrics").text
+        assert "/metrics" not in httpx.get(f"{url}/").text
 
 
 async def test_a_verdict_stands_on_the_span_of_its_request(guard: Guard) -> None:

@@ -38,8 +38,9 @@ bertguard: a guard against prompt injections in front of an LLM
 
 GET  /healthz    is the guard ready, and which model judges
 POST /v1/check   {"text": "...", "channel": "prompt"} -> a verdict
-anything else    is judged, then answered by {behind}
+{metrics}anything else    is judged, then answered by {behind}
 """
+_INDEX_METRICS = "GET  /metrics    what it has judged, for Prometheus\n"
 
 
 def create_app(
@@ -72,7 +73,10 @@ def create_app(
             read_timeout_seconds=read_timeout_seconds,
         )
     guarded = GuardMiddleware(gateway or create_echo(), guard, max_body_bytes=max_body_bytes)
-    api = _Api(guard, max_body_bytes, "a built-in echo" if gateway is None else "the LLM upstream")
+    index = _INDEX.replace("{metrics}", "" if metrics is None else _INDEX_METRICS).replace(
+        "{behind}", "a built-in echo" if gateway is None else "the LLM upstream"
+    )
+    api = _Api(guard, max_body_bytes, index)
 
     @asynccontextmanager
     async def lifespan(app: object) -> AsyncIterator[None]:
@@ -120,10 +124,10 @@ class _ExactRoute(Route):
 class _Api:
     """The routes that are not guarded: none of them passes anything on to an LLM."""
 
-    def __init__(self, guard: Guard, max_body_bytes: int, behind: str) -> None:
+    def __init__(self, guard: Guard, max_body_bytes: int, index: str) -> None:
         self._guard = guard
         self._max_body_bytes = max_body_bytes
-        self._behind = behind
+        self._index = index
         self._warm = False
 
     async def warm_up(self) -> None:
@@ -133,7 +137,7 @@ class _Api:
             self._warm = not verdict.unscanned
 
     async def index(self, request: Request) -> Response:
-        return PlainTextResponse(_INDEX.replace("{behind}", self._behind))
+        return PlainTextResponse(self._index)
 
     async def healthz(self, request: Request) -> Response:
         await self.warm_up()
