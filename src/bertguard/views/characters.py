@@ -69,12 +69,12 @@ def skeleton(text: str) -> str:
 
 
 def reversed_runs(source: Text) -> list[Edit]:
-    """Text behind a right-to-left override, as written and as shown."""
+    """Text behind a right-to-left override, in the order in which it is shown."""
     text = source.string
     if "\u202e" not in text:
         return []
     return [
-        Edit(match.start(), match.end(), f"{match[1]} {match[1][::-1]}", "bidi")
+        Edit(match.start(), match.end(), match[1][::-1], "bidi")
         for match in _OVERRIDE.finditer(text)
     ]
 

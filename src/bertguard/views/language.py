@@ -58,6 +58,23 @@ def naturally_prefixed() -> frozenset[str]:
     return _word_list("lookalikes.txt")
 
 
+@cache
+def lexicon() -> tuple[dict[str, int], frozenset[str]]:
+    """Words of four letters and more: common ones by rank, and all that are known.
+
+    Twenty times as many as `words`, rarer ones and names among them: good to tell what a word
+    may be, no sign that it is one.
+    """
+    text = (files("bertguard.views") / "lexicon.txt").read_text("utf-8")
+    # Comments part the common words from the rarer ones.
+    common, rare = (part.split() for part in re.split(r"(?:^#.*\n)+", text, flags=re.M)[1:])
+    common += sorted(word for word in words() if len(word) > 3)
+    ranks: dict[str, int] = {}
+    for word in common:
+        ranks.setdefault(word, len(ranks))
+    return ranks, frozenset((*common, *rare)) | forms()
+
+
 def _word_list(name: str) -> frozenset[str]:
     lines = (files("bertguard.views") / name).read_text("utf-8").splitlines()
     return frozenset(word for line in lines if line[:1] != "#" for word in line.split())

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 
-from bertguard.views.language import Text, forms, words
+from bertguard.views.language import Text, lexicon
 from bertguard.views.offsets import Edit
 
 # Not what Markdown cuts off a word: "**T**hreats".
@@ -36,7 +34,7 @@ _MOST_WORDS = 1_000
 
 def corrected(source: Text) -> list[Edit]:
     """Words that are one slip away from a common English word, where a stretch is full of them."""
-    unknown = source.words - _lexicon()[1]
+    unknown = source.words - lexicon()[1]
     if len(unknown) < _LEAST_WORDS:
         return []
     odd = {
@@ -81,7 +79,7 @@ def _no_names(found: Sequence[re.Match[str]]) -> set[str]:
 
 def _meant(word: str) -> str | None:
     """The commonest word that is one slip away; before all others the word without a prefix."""
-    ranks = _lexicon()[0]
+    ranks = lexicon()[0]
     if len(word) > _SHORTEST and word[1:] in ranks:
         return word[1:]
     return min(ranks.keys() & _slips(word), key=ranks.__getitem__, default=None)
@@ -99,18 +97,5 @@ def _slips(word: str) -> set[str]:
 
 def _inflected(word: str) -> bool:
     """True for what an ending makes of a known word: `rejections`, `navigates`."""
-    known = _lexicon()[1]
+    known = lexicon()[1]
     return any(word.endswith(ending) and word.removesuffix(ending) in known for ending in _ENDINGS)
-
-
-@cache
-def _lexicon() -> tuple[dict[str, int], frozenset[str]]:
-    """Common words with the rank of each, the commonest first; and all words that are known."""
-    text = (files("bertguard.views") / "lexicon.txt").read_text("utf-8")
-    # Comments part the common words from the rarer ones.
-    common, rare = (part.split() for part in re.split(r"(?:^#.*\n)+", text, flags=re.M)[1:])
-    common += sorted(word for word in words() if len(word) >= _SHORTEST)
-    ranks: dict[str, int] = {}
-    for word in common:
-        ranks.setdefault(word, len(ranks))
-    return ranks, frozenset((*common, *rare)) | forms()

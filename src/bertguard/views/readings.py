@@ -26,7 +26,6 @@ _Step = Callable[[Text], Sequence[Edit]]
 _SPELLING: tuple[_Step, ...] = (
     markup.unescaped,
     markup.untagged,
-    characters.reversed_runs,
     characters.upright,
     characters.folded,
     spelling.despaced,
@@ -74,10 +73,22 @@ class Views(tuple[View, ...]):
 def views(text: str) -> Views:
     """Every reading of a text in which an attack may hide; at most four beyond the text itself.
 
-    Takes time in proportion to the length of the text and never raises, whatever it holds.
+    A text with right-to-left overrides is read twice over, in the order in which it is stored and
+    in that in which it is shown: up to four more. Takes time in proportion to the length of the
+    text and never raises, whatever it holds.
     """
     found = [View(AS_WRITTEN, text)]
     trail = _Trail(text)
+    _read(trail, found)
+    shown = _Trail(text)
+    # Apart: beside the other order in one window, either is only half of what the model sees.
+    if shown.rewrite(characters.reversed_runs):
+        _read(shown, found)
+    return Views(found, truncated=trail.truncated or shown.truncated)
+
+
+def _read(trail: _Trail, found: list[View]) -> None:
+    """Every step, and the views they lead to."""
     trail.decode(hidden.payloads)
     trail.respell()
     trail.show(found)
@@ -89,7 +100,6 @@ def views(text: str) -> Views:
         trail.respell()
         trail.decode(_decoded_once)
         trail.show(found)
-    return Views(found, truncated=trail.truncated)
 
 
 def _decoded_once(source: Text) -> list[Edit]:

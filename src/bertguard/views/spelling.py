@@ -13,6 +13,7 @@ from bertguard.views.language import (
     as_letters,
     forms,
     known,
+    lexicon,
     naturally_prefixed,
     respelled,
     segmented,
@@ -32,10 +33,11 @@ _PAIR = re.compile(rf"([{_LETTER}])([^{_LETTER}]*)")
 _LONGEST_WORD = 20
 _IN_WORDS = frozenset(["'", "\u2019", "-"])  # "don't", "co-op"
 _BLANKS = re.compile(r"[^\S\n]+")
-_LEET_WORD = re.compile(r"[A-Za-z0-9@$!|+]+")
+_LEET_WORD = re.compile(r"[A-Za-z0-9@$!|+]+(?:['\u2019][A-Za-z0-9]{1,2}\b)?")
 _LEET_SHAPE = re.compile(
     r"[A-Za-z][013457@$!|]+[A-Za-z]|^[013457@$!|]{1,2}[A-Za-z]{4}|[A-Za-z]{4}[013457@$]$"
 )
+_CONTRACTED = re.compile(r"(.+)(['\u2019][A-Za-z0-9]{1,2})")
 # Two consonants with which no English word begins.
 _NO_ONSET = re.compile(
     r"(?!bl|br|ch|cl|cr|dr|dw|fl|fr|gh|gl|gn|gr|kn|kr|mc|ph|pl|pn|pr|ps|rh|sc|sh|sk|sl|sm|sn|sp|sq|"
@@ -181,12 +183,19 @@ def _leet_hit(word: str) -> bool:
 
 
 def _deleeted_word(word: str) -> str:
+    contracted = _CONTRACTED.fullmatch(word)
+    if contracted and not (contracted[1].isdigit() and contracted[2].isalpha()):  # the 90's
+        letters, ending = contracted[1], as_letters(contracted[2].lower())
+        # "d0n'7": the word before may have no figure in it, or be known only with its ending.
+        return (_deleeted_word(letters) or letters) + ending
     plain = respelled(word.lower())
     if plain is not None:
         return plain
     letters = as_letters(word.lower())
     # Figures alone and short words are no sign; beside signs "15 17 73575" says "is it tests".
     if letters in (_SHORTEST if len(letters) < 3 else forms()):
+        return letters
+    if not word.isdigit() and letters in lexicon()[1]:
         return letters
     core = word.rstrip("!|+")
     # Not a common word, so only where figures stand among letters: "pr0t0c0l", not "2024a".
