@@ -184,7 +184,7 @@ def _leet_hit(word: str) -> bool:
 
 def _deleeted_word(word: str) -> str:
     contracted = _CONTRACTED.fullmatch(word)
-    if contracted and not (contracted[1].isdigit() and contracted[2].isalpha()):  # the 90's
+    if contracted and not (contracted[1].isdigit() and contracted[2][1:].isalpha()):  # 90's
         letters, ending = contracted[1], as_letters(contracted[2].lower())
         # "d0n'7": the word before may have no figure in it, or be known only with its ending.
         return (_deleeted_word(letters) or letters) + ending
