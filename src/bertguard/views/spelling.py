@@ -37,7 +37,10 @@ _LEET_WORD = re.compile(r"[A-Za-z0-9@$!|+]+(?:['\u2019][A-Za-z0-9]{1,2}\b)?")
 _LEET_SHAPE = re.compile(
     r"[A-Za-z][013457@$!|]+[A-Za-z]|^[013457@$!|]{1,2}[A-Za-z]{4}|[A-Za-z]{4}[013457@$]$"
 )
+_MIXED = re.compile(r"[A-Za-z][0-9@$]|[0-9@$][A-Za-z]")
+_DENSE_HITS = 4
 _CONTRACTED = re.compile(r"(.+)(['\u2019][A-Za-z0-9]{1,2})")
+_DECADE = re.compile(r"[0-9]{2,}['\u2019][a-z]+")
 # Two consonants with which no English word begins.
 _NO_ONSET = re.compile(
     r"(?!bl|br|ch|cl|cr|dr|dw|fl|fr|gh|gl|gn|gr|kn|kr|mc|ph|pl|pn|pr|ps|rh|sc|sh|sk|sl|sm|sn|sp|sq|"
@@ -165,6 +168,9 @@ def deleeted(source: Text) -> list[Edit]:
     text = source.string
     matches = [m for m in _LEET_WORD.finditer(text) if not m[0].isalpha()]
     places = [m.start() for m in matches if m[0].lower() in hits]
+    mixed = {m[0].lower() for m in matches if _MIXED.search(m[0])}
+    # Where most such words are common ones in disguise, the others are words in disguise too.
+    all_of_them = len(hits) >= _DENSE_HITS and 2 * len(hits) >= len(mixed)
     edits = []
     seen: dict[str, str] = {}
     for match in matches:
@@ -172,6 +178,8 @@ def deleeted(source: Text) -> list[Edit]:
             plain = seen.get(match[0], "?")
             if plain == "?":
                 plain = seen[match[0]] = _deleeted_word(match[0])
+                if not plain and all_of_them and _MIXED.search(match[0]):
+                    plain = seen[match[0]] = as_letters(match[0].lower())
             if plain:
                 edits.append(Edit(match.start(), match.end(), plain, "deleeted"))
     return edits
@@ -184,7 +192,7 @@ def _leet_hit(word: str) -> bool:
 
 def _deleeted_word(word: str) -> str:
     contracted = _CONTRACTED.fullmatch(word)
-    if contracted and not (contracted[1].isdigit() and contracted[2][1:].isalpha()):  # 90's
+    if contracted and not _DECADE.fullmatch(word):
         letters, ending = contracted[1], as_letters(contracted[2].lower())
         # "d0n'7": the word before may have no figure in it, or be known only with its ending.
         return (_deleeted_word(letters) or letters) + ending
