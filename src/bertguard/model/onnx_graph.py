@@ -65,6 +65,7 @@ def to_onnx(directory: Path, manifest: Manifest, file: Path) -> None:
         program.save(file, external_data=False)
     model = onnx.load(file)
     _join_reshapes(model.graph)
+    forget_tracing(model.graph)
     onnx.save(model, file)
 
 
@@ -156,6 +157,13 @@ def _join_reshapes(graph: onnx.GraphProto) -> None:
                     node.output[0] if name == last else name for name in reader.input
                 ]
     drop_unused(graph)
+
+
+def forget_tracing(graph: onnx.GraphProto) -> None:
+    """Remove what the exporter notes of every node: stack traces, with paths of this machine."""
+    values = (*graph.value_info, *graph.input, *graph.output, *graph.initializer)
+    for part in (graph, *graph.node, *values):
+        del part.metadata_props[:]
 
 
 def drop_unused(graph: onnx.GraphProto) -> None:
