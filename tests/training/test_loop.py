@@ -175,7 +175,7 @@ def test_other_settings_do_not_go_on_with_an_old_run(
 
 
 def test_a_guard_can_be_trained_further(encoder: Path, tmp_path: Path) -> None:
-    """A checkpoint is a base: pooling, window and thresholds come from it."""
+    """A checkpoint is a base: pooling, window and thresholds come from it, unless they are given."""
     train(
         rows(), rows(3), settings=settings(encoder, pooling="cls"), out=tmp_path / "1", device="cpu"
     )
@@ -190,9 +190,11 @@ def test_a_guard_can_be_trained_further(encoder: Path, tmp_path: Path) -> None:
     third = train(rows(), rows(3), settings=again, out=tmp_path / "3", device="cpu")
     assert third is not None
     assert third.base == f"further ({encoder.name})"
-    clash = Settings(base=str(tmp_path / "1"), pooling="max")
-    with pytest.raises(ConfigurationError, match="cls pooling"):
-        train(rows(), rows(3), settings=clash, out=tmp_path / "4", device="cpu")
+    other = replace(again, base=str(tmp_path / "1"), pooling="max")
+    fourth = train(rows(), rows(3), settings=other, out=tmp_path / "4", device="cpu")
+    assert fourth is not None
+    assert fourth.pooling == "max"
+    assert not same(weights(tmp_path / "2"), weights(tmp_path / "4"))
 
 
 def test_a_window_longer_than_the_encoder_reads_is_refused(encoder: Path, tmp_path: Path) -> None:

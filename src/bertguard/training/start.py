@@ -107,11 +107,6 @@ def must_be_free(out: Path, settings: Settings) -> None:
 
 def _from_checkpoint(directory: Path, settings: Settings) -> Start:
     old = read_manifest(directory)
-    if settings.pooling not in (None, old.pooling):
-        raise ConfigurationError(
-            f"{directory} was trained with {old.pooling} pooling, not {settings.pooling}; leave "
-            "--pooling out, or start from an encoder"
-        )
     if not settings.channel and old.channel == "token_type_ids":
         raise ConfigurationError(
             f"{directory} was trained with the channel; leave --no-channel out, or start from an "
@@ -121,7 +116,8 @@ def _from_checkpoint(directory: Path, settings: Settings) -> Start:
         settings,
         # The encoder at the bottom, however many stages lie between; `training` holds them all.
         base=f"{old.name} ({old.base.rpartition(' (')[2].rstrip(')')})",
-        pooling=old.pooling,
+        # Another one is learnt in the first few hundred updates: the encoder is the same.
+        pooling=settings.pooling or old.pooling,
         labels=old.labels,
         channel=old.channel == "token_type_ids",
         marks=(old.cls_id, old.sep_id, old.pad_id),
@@ -132,7 +128,7 @@ def _from_checkpoint(directory: Path, settings: Settings) -> Start:
     # Where the weights come from goes on with them.
     before = told_once({"name": old.name, **old.training})
     manifest = replace(manifest, training={"goes_on_from": before})
-    classifier = load_classifier(directory, old)
+    classifier = load_classifier(directory, replace(old, pooling=manifest.pooling))
     _must_fit(classifier.encoder, manifest, settings.base)
     return Start(classifier, _windows(directory / TOKENIZER, manifest), manifest)
 
