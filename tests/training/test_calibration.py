@@ -59,10 +59,13 @@ def test_no_source_pays_for_the_others() -> None:
 
 
 def test_a_source_too_small_to_tell_sets_nothing() -> None:
-    """One alarm among forty texts says nothing about one in fifty."""
-    scores, sources = [0.9, *[0.1] * 39, *[0.0] * 4_000], ["few"] * 40 + ["many"] * 4_000
+    """Two alarms among ninety texts say nothing about one in fifty; three in a hundred do."""
+    scores, sources = [0.9, 0.9, *[0.0] * 88, *[0.0] * 4_000], ["few"] * 90 + ["many"] * 4_000
     flag_at, _ = thresholds_for(scores, sources, flag_rate=0.01, block_rate=0.001)
-    assert flag_at < 0.1
+    assert flag_at <= 0.9
+    scores, sources = [*[0.9] * 3, *[0.0] * 97, *[0.0] * 4_000], ["few"] * 100 + ["many"] * 4_000
+    flag_at, _ = thresholds_for(scores, sources, flag_rate=0.01, block_rate=0.001)
+    assert flag_at > 0.9
 
 
 def test_twins_of_attacks_set_no_threshold() -> None:
@@ -94,7 +97,7 @@ def test_equal_scores_fall_on_one_side(scored: list[tuple[float, str]]) -> None:
     for name in {"", *sources}:
         own = [score for score, source in scored if not name or source == name]
         slack = 2 if name else 1
-        if len(own) * 0.05 * slack >= 1:
+        if len(own) * 0.05 >= 1:
             assert sum(score >= flag_at for score in own) <= 0.05 * slack * len(own)
 
 

@@ -96,9 +96,10 @@ def thresholds_for(
 ) -> tuple[float, float]:
     """(flag_at, block_at): the lowest thresholds that keep their rate over benign texts.
 
-    The rate holds for all texts together, and no source with enough texts to tell (half of
-    1 / rate) goes above twice the rate: a mean over sources would let nearly every alarm fall on
-    one kind of text, and a user has mostly one kind.
+    The rate holds for all texts together, and no source with enough texts to tell (1 / rate) goes
+    above twice the rate: a mean over sources would let nearly every alarm fall on one kind of
+    text, and a user has mostly one kind. Of a smaller source two odd texts would set the
+    threshold of all: with sixty interviews it stood where one document of 2,830 reached it.
 
     Args:
         scores: of benign texts, 0 to 1.
@@ -116,7 +117,7 @@ def thresholds_for(
                 *(
                     _first_beyond(own, rate * _SOURCE_SLACK)
                     for own in by_source.values()
-                    if len(own) * rate * _SOURCE_SLACK >= 1
+                    if len(own) * rate >= 1
                 ),
                 0.0,
             ),
