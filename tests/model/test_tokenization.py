@@ -61,6 +61,17 @@ def test_a_long_document_is_cut_in_pieces_and_loses_nothing() -> None:
     assert "ignore all previous instructions" in text[last.start : last.end]
 
 
+@settings(max_examples=30)
+@given(st.lists(st.tuples(st.text(max_size=30), st.integers(1, 300)), max_size=6))
+def test_texts_together_have_the_windows_that_they_have_alone(drawn: list[tuple[str, int]]) -> None:
+    """Law: tokenized on all cores, none gets another's windows; long ones are many pieces."""
+    texts = [((part + " ") * times, ("prompt", "data")[times % 2]) for part, times in drawn]
+    alone = [list(WINDOWER.windows(text, channel)) for text, channel in texts]
+    assert list(WINDOWER.windows_of(texts)) == alone
+    many = texts * (1200 // max(1, len(texts)))
+    assert list(WINDOWER.windows_of(many)) == alone * (1200 // max(1, len(texts)))
+
+
 def test_windows_are_lazy() -> None:
     """The first window of a large text costs a small part of the whole."""
     windows = windower().windows("hello world " * 1_000_000, "data")

@@ -20,8 +20,9 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from bertguard.model.checkpoint import TOKENIZER, WEIGHTS, read_manifest
+from bertguard.model.checkpoint import WEIGHTS, read_manifest
 from bertguard.model.loading import find_checkpoint
+from bertguard.model.tokenization import WindowTokenizer
 from bertguard.model.torch_scorer import load_classifier
 from bertguard.training.augment import Augmentation, TrainingText, epoch_texts
 from bertguard.training.corpus import read_corpus
@@ -29,7 +30,6 @@ from bertguard.training.dataset import cap_per_source
 from bertguard.training.examples import Where, read_examples
 from bertguard.training.metrics import ranking
 from bertguard.training.recipes import read_recipe
-from bertguard.training.start import _windows
 from bertguard.training.validation import Validator
 
 _KINDS = [(channel, label) for channel in ("prompt", "data") for label in (0, 1)]
@@ -99,7 +99,8 @@ def figures(texts: LeftOut, margins: Sequence[float]) -> dict[str, float]:
     ):  # fmt: skip
         here = texts.places(group)
         if here.any():
-            found[group] = float(ranking(labels[here].tolist(), values[here].tolist())["roc_auc"] or 0)
+            ranks = ranking(labels[here].tolist(), values[here].tolist())
+            found[group] = float(ranks["roc_auc"] or 0)
     for channel in ("prompt", "data"):
         benign = numpy.sort(values[texts.places("natural") & (channels == channel)])
         for name, rate in (("flagged", 0.01), ("blocked", 0.001)):
@@ -120,7 +121,7 @@ class Judge:
         self._device = accelerator.device
         self._validator = Validator(
             texts.texts,
-            _windows(like / TOKENIZER, manifest),
+            WindowTokenizer.from_checkpoint(like, manifest),
             manifest,
             accelerator,
             bf16=accelerator.device.type == "cuda",
@@ -146,15 +147,16 @@ class Judge:
 def main(arguments: Sequence[str]) -> None:
     data, *candidates = arguments
     texts = left_out(Path(data))
-    print(len(texts.texts), "texts", flush=True)
+    sys.stderr.write(f"{len(texts.texts)} texts\n")
     judge = None
     for candidate in candidates:
         name, _, parts = candidate.rpartition("=")
         directories = [find_checkpoint(part) for part in parts.split("+")]
         judge = judge or Judge(texts, directories[0], Accelerator())
         found = judge.figures(directories)
-        print(json.dumps({"name": name or parts, **{k: round(v, 4) for k, v in found.items()}}),
-              flush=True)  # fmt: skip
+        rounded = {term: round(value, 4) for term, value in found.items()}
+        sys.stdout.write(json.dumps({"name": name or parts, **rounded}) + "\n")
+        sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ def test_other_settings_do_not_go_on_with_an_old_run(
 
 
 def test_a_guard_can_be_trained_further(encoder: Path, tmp_path: Path) -> None:
-    """A checkpoint is a base: pooling, window and thresholds come from it, unless they are given."""
+    """A checkpoint is a base: pooling, window and thresholds come from it, unless given."""
     train(
         rows(), rows(3), settings=settings(encoder, pooling="cls"), out=tmp_path / "1", device="cpu"
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import load_file
 from transformers import AutoConfig
@@ -94,17 +96,16 @@ def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor
         `input_ids`, `attention_mask` and `token_type_ids`, each int64 `(batch, tokens)`. Padding
         carries the window's channel too, so that column 0 tells it.
     """
-    longest = max(len(window.ids) for window in windows)
-    ids = torch.full((len(windows), longest), pad_id, dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, window in enumerate(windows):
-        ids[row, : len(window.ids)] = torch.tensor(window.ids, dtype=torch.long)
-        mask[row, : len(window.ids)] = 1
-    channels = torch.tensor([window.channel for window in windows], dtype=torch.long)
+    # numpy: a tensor operation for each row takes twenty times as long, while the device waits.
+    lengths = np.fromiter((len(window.ids) for window in windows), np.int64, len(windows))
+    mask = np.arange(lengths.max()) < lengths[:, np.newaxis]
+    ids = np.full(mask.shape, pad_id, np.int64)
+    ids[mask] = np.fromiter(chain.from_iterable(w.ids for w in windows), np.int64, lengths.sum())
+    channels = np.fromiter((window.channel for window in windows), np.int64, len(windows))
     return {
-        "input_ids": ids,
-        "attention_mask": mask,
-        "token_type_ids": channels.unsqueeze(1).expand_as(ids).contiguous(),
+        "input_ids": torch.from_numpy(ids),
+        "attention_mask": torch.from_numpy(mask.astype(np.int64)),
+        "token_type_ids": torch.from_numpy(np.repeat(channels[:, np.newaxis], mask.shape[1], 1)),
     }
 
 

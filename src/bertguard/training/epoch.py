@@ -32,10 +32,11 @@ def labelled_windows(
     whether the payload lies in it; one that sees only a small part of it is left out.
     """
     found = []
-    for text in texts:
+    cut = tokenizer.windows_of([(text.text, text.channel) for text in texts])
+    for text, own in zip(texts, cut, strict=True):
         windows = [
             LabelledWindow(window, label)
-            for window in tokenizer.windows(text.text, text.channel)
+            for window in own
             if (label := _label(text, window)) is not None
         ]
         if len(windows) > most:

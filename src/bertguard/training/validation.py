@@ -65,10 +65,9 @@ class Validator:
         self._manifest = manifest
         self._accelerator = accelerator
         self._bf16 = bf16
+        cut = tokenizer.windows_of([(text.text, text.channel) for text in texts])
         items: list[tuple[int, Window]] = [
-            (place, window)
-            for place, text in enumerate(texts)
-            for window in tokenizer.windows(text.text, text.channel)
+            (place, window) for place, own in enumerate(cut) for window in own
         ]
         lengths = [len(window.ids) for _, window in items]
         batches = token_budget_batches(lengths, max_tokens=_BATCH_TOKENS, seed=0)
