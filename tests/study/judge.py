@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import json
 import sys
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy
 import torch
@@ -49,16 +51,16 @@ class LeftOut:
 
 def left_out(data: Path) -> LeftOut:
     """Sources that no recipe trains on, texts composed from them, and what the corpus keeps."""
-    sources = set(read_recipe("wide")["validation_source"])
+    sources = set(cast("list[str]", read_recipe("wide")["validation_source"]))
     files = [str(data / name) for name in ("train_pool.parquet", "extra_pool.parquet")]
     rows = [
         row for row in read_examples(files, where=Where.parse("ship=true")) if row.source in sources
     ]
-    found: dict[TrainingText, set[str]] = {}
+    found: defaultdict[TrainingText, set[str]] = defaultdict(set)
 
     def add(texts: Iterable[TrainingText], *groups: str) -> None:
         for text in texts:
-            found.setdefault(text, set()).update(groups)
+            found[text].update(groups)
 
     hundred = cap_per_source(rows, most=dict.fromkeys(_KINDS, 100), seed=0)
     benign = [row for row in rows if row.label == 0]
