@@ -137,7 +137,9 @@ def _fit(
         fused=accelerator.device.type in ("cpu", "cuda"),
     )
     progress = resume.load(out, fingerprint, classifier, optimizer)
-    model, stepper = accelerator.prepare(classifier, optimizer)
+    # The optimizer stays as it is: accelerate's wrapper is for accumulated and scaled gradients,
+    # and searches the disk for a package at every step.
+    model = accelerator.prepare(classifier)
     bf16 = _bf16(settings, accelerator.device)
     validator = Validator(
         _validation_texts(validation, settings),
@@ -152,8 +154,11 @@ def _fit(
         checks = {len(batches) * (part + 1) // settings.checks for part in range(settings.checks)}
         for number in range(progress.done, len(batches)):
             # Seeded step by step, so that a resumed run drops the same features out.
-            torch.manual_seed(_step_seed(settings.seed, progress.step, accelerator.process_index))
-            for group in stepper.param_groups:
+            _seed(
+                accelerator.device,
+                _step_seed(settings.seed, progress.step, accelerator.process_index),
+            )
+            for group in optimizer.param_groups:
                 group["lr"] = (
                     settings.learning_rate
                     * group["scale"]
@@ -177,8 +182,8 @@ def _fit(
                     f"{progress.step + 1}: the run has diverged; use a learning rate below "
                     f"{settings.learning_rate:g} or dtype fp32, and --fresh"
                 )
-            stepper.step()  # update
-            stepper.zero_grad()
+            optimizer.step()  # update
+            optimizer.zero_grad()
 
             progress = replace(progress, epoch=epoch, done=number + 1, step=progress.step + 1)
             checked = None
@@ -198,6 +203,17 @@ def _fit(
                 if checked is not None or progress.step % _SAVE_EVERY == 0:
                     resume.save(out, progress, classifier, optimizer)
         progress = replace(progress, epoch=epoch + 1, done=0)
+
+
+def _seed(device: torch.device, seed: int) -> None:
+    """`torch.manual_seed`, for the devices that this run draws on.
+
+    That one also seeds every kind of device that was never started: it queues a call with a
+    formatted stack for each, at every step, which are never made.
+    """
+    torch.default_generator.manual_seed(seed)
+    if device.type != "cpu":
+        getattr(torch, device.type).manual_seed(seed)
 
 
 def _schedule(progress: float, warmup: float) -> float:
