@@ -107,7 +107,8 @@ def figures(texts: LeftOut, margins: Sequence[float]) -> dict[str, float]:
         benign = numpy.sort(values[texts.places("natural") & (channels == channel)])
         for name, rate in (("flagged", 0.01), ("blocked", 0.001)):
             threshold = benign[len(benign) - 1 - int(rate * len(benign))]
-            for group in ("left out", f"pairs {channel}", f"pairs-2 {channel}"):
+            kinds = ("pairs", "pairs-2", "languages")
+            for group in ("left out", *(f"{kind} {channel}" for kind in kinds)):
                 here = texts.places(group) & (channels == channel) & (labels == 1)
                 if here.any():
                     found[f"{group} {channel} {name}"] = float((values[here] > threshold).mean())

@@ -21,7 +21,7 @@ _Row = TypeVar("_Row")
 
 _SHORT_ATTACK_CHARS = 500
 # Of the draws from the corpus; the other languages share the rest evenly.
-_ENGLISH_SHARE = 0.45
+_ENGLISH_SHARE = 0.2
 _LONGEST_REQUEST_CHARS = 240
 # Of the surroundings, those that are documents of the corpus.
 _CORPUS_DOCUMENTS = 0.2
