@@ -3,8 +3,8 @@
     python tests/study/judge.py SHARED_DATA NAME=CHECKPOINT[+CHECKPOINT…] …
 
 SHARED_DATA is the folder of train_pool.parquet and extra_pool.parquet. `A+B` is the mean of the
-weights of A and B. Texts are scored as written, every window, in fp32 (bf16 on a GPU); the score of
-a text is its worst window's. Nothing of `public_eval` is read.
+weights of A and B. Texts are scored as written, every window, in bf16 where training takes it, else
+in fp32; the score of a text is its worst window's. Nothing of `public_eval` is read.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ from bertguard.training.augment import Augmentation, TrainingText, epoch_texts
 from bertguard.training.corpus import read_corpus
 from bertguard.training.dataset import cap_per_source
 from bertguard.training.examples import Where, read_examples
+from bertguard.training.loop import _bf16
 from bertguard.training.metrics import ranking
 from bertguard.training.recipes import read_recipe
+from bertguard.training.settings import Settings
 from bertguard.training.validation import Validator
 
 _KINDS = [(channel, label) for channel in ("prompt", "data") for label in (0, 1)]
@@ -127,7 +129,7 @@ class Judge:
             WindowTokenizer.from_checkpoint(like, manifest),
             manifest,
             accelerator,
-            bf16=accelerator.device.type == "cuda",
+            bf16=_bf16(Settings(), accelerator.device),
         )
 
     def margins(self, directories: Sequence[Path]) -> list[float]:
