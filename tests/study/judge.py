@@ -18,20 +18,19 @@ from pathlib import Path
 from typing import cast
 
 import numpy
-import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 
-from bertguard.model.checkpoint import WEIGHTS, read_manifest
+from bertguard.model.checkpoint import read_manifest
 from bertguard.model.loading import find_checkpoint
 from bertguard.model.tokenization import WindowTokenizer
 from bertguard.model.torch_scorer import load_classifier
 from bertguard.training.augment import Augmentation, TrainingText, epoch_texts
+from bertguard.training.averaging import mean_weights
 from bertguard.training.corpus import read_corpus
 from bertguard.training.dataset import cap_per_source
 from bertguard.training.examples import Where, read_examples
-from bertguard.training.loop import _bf16
-from bertguard.training.metrics import ranking
+from bertguard.training.loop import in_bf16
+from bertguard.training.metrics import ranking, threshold_at
 from bertguard.training.recipes import read_recipe
 from bertguard.training.settings import Settings
 from bertguard.training.validation import Validator
@@ -108,7 +107,7 @@ def figures(texts: LeftOut, margins: Sequence[float]) -> dict[str, float]:
     for channel in ("prompt", "data"):
         benign = numpy.sort(values[texts.places("natural") & (channels == channel)])
         for name, rate in (("flagged", 0.01), ("blocked", 0.001)):
-            threshold = benign[len(benign) - 1 - int(rate * len(benign))]
+            threshold = threshold_at(benign, rate)
             kinds = ("pairs", "pairs-2", "languages")
             for group in ("left out", *(f"{kind} {channel}" for kind in kinds)):
                 here = texts.places(group) & (channels == channel) & (labels == 1)
@@ -129,18 +128,14 @@ class Judge:
             WindowTokenizer.from_checkpoint(like, manifest),
             manifest,
             accelerator,
-            bf16=_bf16(Settings(), accelerator.device),
+            bf16=in_bf16(Settings(), accelerator.device),
         )
 
     def margins(self, directories: Sequence[Path]) -> list[float]:
         """The margin of every text by the mean of the weights."""
         first = directories[0]
         classifier = load_classifier(first, read_manifest(first))
-        total: dict[str, torch.Tensor] = {}
-        for directory in directories:
-            for name, value in load_file(directory / WEIGHTS).items():
-                total[name] = total.get(name, 0) + value.float() / len(directories)
-        classifier.load_state_dict(total)
+        classifier.load_state_dict(mean_weights(directories))
         scored = self._validator(classifier.to(self._device))
         return [text.margin for text in scored]
 

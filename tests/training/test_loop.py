@@ -194,6 +194,7 @@ def test_a_guard_can_be_trained_further(encoder: Path, tmp_path: Path) -> None:
     fourth = train(rows(), rows(3), settings=other, out=tmp_path / "4", device="cpu")
     assert fourth is not None
     assert fourth.pooling == "max"
+    # The second run but for the pooling: it is learnt with, not only named.
     assert not same(weights(tmp_path / "2"), weights(tmp_path / "4"))
 
 

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from bertguard.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    import torch
-
     from bertguard.training.examples import Example
     from bertguard.training.loop import Step
     from bertguard.training.settings import Settings
@@ -56,11 +54,12 @@ def measure_training(
 
     from bertguard.bench.ceiling import torch_ceiling
     from bertguard.model.torch_scorer import resolve_device
+    from bertguard.training.loop import in_bf16
     from bertguard.training.settings import Settings
     from bertguard.training.start import starting_point
 
     where = resolve_device(device)
-    dtype = _dtype(where)
+    dtype = "bf16" if in_bf16(Settings(), where) else "fp32"
     settings = Settings(base=base, batch_tokens=batch_tokens, learning_rate=1e-6, dtype=dtype)
     examples = _corpus(max(50, (steps + _WARM_STEPS) * batch_tokens // _TOKENS_PER_ROW))
     start = starting_point(settings)
@@ -88,17 +87,6 @@ def measure_training(
         "ceiling_gops": ceiling,
         "of_ceiling": tokens_per_s * 2 * weights * _PASSES / 1e9 / ceiling,
     }
-
-
-def _dtype(device: torch.device) -> str:
-    """What the loop's `auto` takes."""
-    import torch
-
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    supported = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    quick = device.type == "cpu" and supported is not None and bool(supported())
-    return "bf16" if quick else "fp32"
 
 
 def _corpus(rows: int) -> list[Example]:

@@ -59,7 +59,7 @@ def average(directories: Sequence[Path], out: Path) -> Manifest:
     manifests = [read_manifest(directory) for directory in directories]
     for other, manifest in zip(others, manifests[1:], strict=True):
         _must_match(first, manifests[0], other, manifest)
-    weights = _mean(directories)
+    weights = mean_weights(directories)
     out.mkdir(parents=True)
     save_weights(out, weights)
     for name in (CONFIG, TOKENIZER):
@@ -82,8 +82,12 @@ def _must_match(first: Path, expected: Manifest, other: Path, found: Manifest) -
         raise ConfigurationError(f"{other}: its {TOKENIZER} is not that of {first}")
 
 
-def _mean(directories: Sequence[Path]) -> dict[str, torch.Tensor]:
-    """fp32 sums, one checkpoint in memory at a time."""
+def mean_weights(directories: Sequence[Path]) -> dict[str, torch.Tensor]:
+    """The mean of the weights in fp32, one checkpoint in memory at a time.
+
+    Raises:
+        CheckpointError: names or shapes differ.
+    """
     total = {name: value.float() for name, value in load_file(directories[0] / WEIGHTS).items()}
     for directory in directories[1:]:
         weights = load_file(directory / WEIGHTS)

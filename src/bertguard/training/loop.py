@@ -140,7 +140,7 @@ def _fit(
     # The optimizer stays as it is: accelerate's wrapper is for accumulated and scaled gradients,
     # and searches the disk for a package at every step.
     model = accelerator.prepare(classifier)
-    bf16 = _bf16(settings, accelerator.device)
+    bf16 = in_bf16(settings, accelerator.device)
     validator = Validator(
         _validation_texts(validation, settings),
         start.tokenizer,
@@ -274,7 +274,8 @@ def _validation_texts(validation: Sequence[Example], settings: Settings) -> list
     return epoch_texts(validation, composed, seed=settings.seed, epoch=-1)
 
 
-def _bf16(settings: Settings, device: torch.device) -> bool:
+def in_bf16(settings: Settings, device: torch.device) -> bool:
+    """Whether products are taken in bf16: as asked, else where the device has the instruction."""
     if settings.dtype != "auto":
         return settings.dtype == "bf16"
     if device.type == "cuda":
