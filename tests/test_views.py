@@ -321,6 +321,7 @@ def test_morse_code_keeps_the_punctuation_that_it_has_codes_for() -> None:
     assert found.name == "morse"
     assert found.text == text.lower().replace("[x]", "x")
     assert views(obfuscation.morse(text, marks=False))[1].text.startswith("x stop ignore the rules")
+    assert obfuscation.morse("é") == obfuscation.morse("e") == "."
 
 
 def test_short_words_in_leetspeak_are_read_beside_longer_ones() -> None:

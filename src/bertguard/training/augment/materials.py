@@ -20,6 +20,8 @@ from bertguard.training.examples import Example
 _Row = TypeVar("_Row")
 
 _SHORT_ATTACK_CHARS = 500
+# How often a family of texts may be drawn for once that a single text is.
+_MOST_COPIES = 4
 # Of the draws from the corpus; the other languages share the rest evenly.
 _ENGLISH_SHARE = 0.2
 _LONGEST_REQUEST_CHARS = 240
@@ -40,10 +42,12 @@ class Seeds:
         for seed in seeds:
             if seed.held_out:
                 continue
+            # A family counts once more for each place where it varies.
+            copies = [seed] * (1 + min(seed.text.count("[["), _MOST_COPIES - 1))
             languages = self._groups.setdefault((seed.channel, seed.label), {})
-            languages.setdefault(seed.language, []).append(seed)
+            languages.setdefault(seed.language, []).extend(copies)
             if seed.channel == "data" and len(seed.text) <= _SENTENCE_CHARS:
-                self._sentences[seed.label].setdefault(seed.language, []).append(seed)
+                self._sentences[seed.label].setdefault(seed.language, []).extend(copies)
             if seed.channel == "data" and not seed.label and len(seed.text) >= _DOCUMENT_CHARS:
                 self._documents.setdefault(seed.language, []).append(seed)
 

@@ -1,8 +1,9 @@
 """Ways of writing a text oddly, used on both labels alike: oddness alone is no sign.
 
-Most are writings that a reader can still read. Opaque ones (base64, hex, rot13, Morse, reversed
-runs) are decoded by `bertguard.views` before scoring; a model cannot learn to decode them and would
-only learn to fear them, so what `opaque` wrote is shown as it stands with benign text alone.
+Most are writings that a reader can still read. Opaque ones (base64, hex, URL escapes, rot13,
+Morse, reversed runs) are decoded by `bertguard.views` before scoring; a model cannot learn to
+decode them and would only learn to fear them, so what `opaque` wrote is shown as it stands with
+benign text alone.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import codecs
 import html
 from collections.abc import Callable
 from random import Random
+from unicodedata import normalize
+from urllib.parse import quote
 
 from bertguard.views.ciphers import MORSE_LETTERS
 
@@ -115,24 +118,29 @@ def in_markup(rng: Random, text: str) -> str:
 def morse(text: str, *, marks: bool = True) -> str:
     """ITU Morse code of the ASCII letters and figures, words parted by a stroke.
 
+    An accent is left off its letter, as senders do; other letters have no code and are left out.
+
     Punctuation has codes of its own; without `marks` it is left out, as some writers do.
     """
     signs = {sign for sign in _MORSE if marks or sign.isalnum()}
-    words = [[_MORSE[sign] for sign in word if sign in signs] for word in text.lower().split()]
+    plain = normalize("NFKD", text.lower())
+    words = [[_MORSE[sign] for sign in word if sign in signs] for word in plain.split()]
     return " / ".join(" ".join(word) for word in words if word)
 
 
 def opaque(rng: Random, text: str) -> str:
-    """base64, hexadecimal, rot13 or Morse of the whole, or each line backwards."""
+    """base64, hexadecimal, URL escapes, rot13 or Morse of the whole, or each line backwards."""
     raw = text.encode("utf-8", "replace")
     draw = rng.random()
     if draw < 0.15 and (signs := morse(text)):
         return signs
     if draw < 0.4:
         return "\n".join(f"\u202e{line[::-1]}\u202c" for line in text.split("\n"))
-    if draw < 0.6:
+    if draw < 0.55:
         return base64.b64encode(raw).decode("ascii")
-    return raw.hex() if draw < 0.8 else codecs.encode(text, "rot13")
+    if draw < 0.7:
+        return quote(text, safe="", errors="replace")
+    return raw.hex() if draw < 0.85 else codecs.encode(text, "rot13")
 
 
 READABLE: tuple[Writing, ...] = (

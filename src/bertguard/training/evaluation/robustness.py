@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice, zip_longest
 from random import Random
+from unicodedata import normalize
 from urllib.parse import quote
 
 from bertguard.guard import Guard
@@ -34,7 +35,8 @@ def _bytes(text: str) -> bytes:
 
 def _tags(text: str) -> str:
     """Unicode tag characters behind an innocent sentence."""
-    return _CARRIER + "".join(chr(0xE0000 + byte) for byte in text.encode("ascii", "ignore"))
+    plain = normalize("NFKD", text).encode("ascii", "ignore")
+    return _CARRIER + "".join(chr(0xE0000 + byte) for byte in plain)
 
 
 def _selectors(text: str) -> str:
@@ -43,7 +45,7 @@ def _selectors(text: str) -> str:
     return f"{_CARRIER} \U0001f600" + "".join(marks)
 
 
-# Each takes the generator and the text. Tags and Morse carry ASCII only, as their users do.
+# Each takes the generator and the text.
 WRITINGS: dict[str, Callable[[Random, str], str]] = {
     "tags": lambda _, text: _tags(text),
     "variation selectors": lambda _, text: _selectors(text),
@@ -69,13 +71,18 @@ WRITINGS: dict[str, Callable[[Random, str], str]] = {
     "Morse": lambda _, text: obfuscation.morse(text),
     "Morse, letters only": lambda _, text: obfuscation.morse(text, marks=False),
 }
+# They have no signs but for ASCII: what is left of a Chinese attack in Morse code is no attack.
+_ASCII_ALONE = frozenset(("tags", "Morse", "Morse, letters only"))
+# Of the letters and figures of a text, those that such a writing may lose.
+_MOST_LOST = 0.05
 
 
 @dataclass(frozen=True, slots=True)
 class Disguise:
     """One way of writing: shares of the attacks still caught and of the benign texts flagged.
 
-    `attacks` are of both channels, each judged in its own; the benign texts are prompts.
+    `attacks` are of both channels, each judged in its own; the benign texts are prompts. Both are
+    counts of the texts that can be written so: there is no Morse code of Chinese.
     `roc_auc` ranks the attacks among the prompts against the benign ones under the same writing.
     """
 
@@ -119,10 +126,11 @@ def robustness(
         texts,
         rng,
     )
-    rows = []
+    found = []
     for name in writings:
         write, own = WRITINGS[name], Random(f"robustness:{seed}:{name}")
-        odd = [replace(row, text=write(own, row.text)) for row in (*attacks, *benign)]
+        able = [[row for row in rows if _carries(name, row.text)] for rows in (attacks, benign)]
+        odd = [replace(row, text=write(own, row.text)) for rows in able for row in rows]
         scores, _ = asyncio.run(score_all(guard, odd))
         over = [score >= flag_at[row.channel] for row, score in zip(odd, scores, strict=True)]
         prompts = [
@@ -131,13 +139,19 @@ def robustness(
             if row.channel == "prompt"
         ]
         area = ranking([label for label, _ in prompts], [score for _, score in prompts])["roc_auc"]
-        caught, flagged = over[: len(attacks)], over[len(attacks) :]
-        rows.append(
-            Disguise(name, len(attacks), _share(caught), len(benign), _share(flagged), area)
+        caught, flagged = over[: len(able[0])], over[len(able[0]) :]
+        found.append(
+            Disguise(name, len(caught), _share(caught), len(flagged), _share(flagged), area)
         )
         if report is not None:
             report(name)
-    return rows
+    return found
+
+
+def _carries(writing: str, text: str) -> bool:
+    """Whether the writing has signs for the letters of a text."""
+    letters = [sign.isascii() for sign in normalize("NFKD", text) if sign.isalnum()]
+    return writing not in _ASCII_ALONE or sum(letters) >= (1 - _MOST_LOST) * len(letters)
 
 
 def _judged_right(
