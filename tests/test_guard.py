@@ -139,6 +139,8 @@ async def test_the_channel_decides_which_thresholds_count() -> None:
         assert (await guard.check(ATTACK, Channel.DATA)).action is Action.BLOCK
         with pytest.raises(ConfigurationError, match="channel='mail' is unknown; use \"prompt\""):
             await guard.check(ATTACK, "mail")
+        with pytest.raises(ConfigurationError, match="of type bytes; use a str"):
+            await guard.check(ATTACK.encode())  # type: ignore[arg-type]
 
 
 async def test_a_score_between_the_thresholds_flags() -> None:

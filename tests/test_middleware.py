@@ -619,6 +619,8 @@ def test_a_thing_that_is_no_guard_is_refused() -> None:
     """A string or a scorer in the guard's place fails when the application is built."""
     with pytest.raises(ConfigurationError, match="guard is a str"):
         GuardMiddleware(Notes(), "guard")  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="Guard is a class"):
+        GuardMiddleware(Notes(), Guard)  # type: ignore[arg-type]
 
 
 def test_roles_may_be_given_by_name_or_member(guard: Guard) -> None:

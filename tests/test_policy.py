@@ -59,6 +59,8 @@ def test_thresholds_that_cannot_work_are_refused(
         ({"mode": "audit"}, 'mode=\'audit\' is unknown; use "enforce" or "shadow"'),
         ({"on_unscanned": "pass"}, "on_unscanned='pass' is unknown"),
         ({"thresholds": {"email": Thresholds(0.1, 0.2)}}, 'channels are "prompt" and "data"'),
+        ({"thresholds": {"prompt": 0.5}}, r"thresholds\['prompt'\]=0.5 is a float; use Thresholds"),
+        ({"thresholds": 0.5}, 'channels are "prompt" and "data"'),
     ],
 )
 def test_options_that_cannot_work_are_refused(options: dict[str, object], message: str) -> None:

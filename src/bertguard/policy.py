@@ -95,10 +95,16 @@ class Policy:
         if self.thresholds is not None:
             try:
                 given = {Channel(name): value for name, value in self.thresholds.items()}
-            except ValueError as error:
+            except (AttributeError, ValueError) as error:
                 raise ConfigurationError(
                     f'thresholds: {error}; channels are "prompt" and "data"'
                 ) from None
+            for name, value in given.items():
+                if not isinstance(value, Thresholds):
+                    raise ConfigurationError(
+                        f"thresholds[{name.value!r}]={value!r} is a {type(value).__name__}; use "
+                        "Thresholds(flag_at=…, block_at=…)"
+                    )
             object.__setattr__(self, "thresholds", given)
         if self.trusted_roles is not None:
             object.__setattr__(self, "trusted_roles", roles(self.trusted_roles))

@@ -131,5 +131,10 @@ def one_text(text: str, channel: Channel | str) -> Reading:
             f'channel={channel!r} is unknown; use "prompt" (somebody talks to the LLM) or "data" '
             "(a document or tool result that it only reads)"
         ) from None
+    if not isinstance(text, str):
+        raise ConfigurationError(
+            f"the text to check is of type {type(text).__name__}; use a str (bytes are a body: "
+            "check_body)"
+        )
     role = Role.USER if known is Channel.PROMPT else Role.TOOL
     return Reading("text", (Segment(text, role, known),))

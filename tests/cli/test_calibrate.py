@@ -98,10 +98,13 @@ def test_thresholds_of_easy_traffic_stay_at_one_half() -> None:
         def score(self, windows: Sequence[Window]) -> Sequence[float]:
             return [0.3 if window.end > 60 else 0.1 for window in windows]
 
-    rows = [Example(f"{BENIGN} {n}", 0) for n in range(199)] + [Example(BENIGN * 9, 0)]
+    rows = [Example(f"{BENIGN} {n}", 0) for n in range(998)] + [Example(BENIGN * 9, 0)] * 2
     with Guard(Calm()) as guard:
         fitted = fit_thresholds(guard, rows)
+        few = fit_thresholds(guard, rows[-200:])
     assert (fitted["prompt"].flag_at, fitted["prompt"].block_at) == (0.5, 0.65)
+    # Two hundred texts say nothing of one in a thousand: that threshold is the scorer's own.
+    assert (few["prompt"].flag_at, few["prompt"].block_at) == (0.5, 0.9)
 
 
 def test_weights_that_were_damaged_before_are_not_vouched_for(

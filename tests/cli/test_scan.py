@@ -34,7 +34,7 @@ def test_the_output_holds_no_prompt() -> None:
     """Where and how sure, never what."""
     code, out, err = scan(f"Hello!\n{ATTACK}")
     assert code == 1
-    assert "line" in out
+    assert "lines 1 to 2 (characters 0 to" in " ".join(out.replace("│", " ").split())
     assert "block" in out
     assert "previous" not in out + err
 
@@ -50,6 +50,16 @@ def test_json_is_one_object_per_input(tmp_path: Path) -> None:
     assert (hit["source"], hit["action"]) == (str(file), "block")
     finding = hit["findings"][0]
     assert ATTACK in file.read_text()[finding["start"] : finding["end"]]
+
+
+def test_the_name_of_a_file_is_scored_as_a_text_and_said_to_be_one(tmp_path: Path) -> None:
+    """`guard scan page.txt` in a script would otherwise pass whatever the page holds."""
+    file = tmp_path / "page.txt"
+    file.write_text(ATTACK)
+    code, _, err = scan(str(file))
+    assert code == 0
+    assert "use --file" in err
+    assert scan(BENIGN)[2] == ""
 
 
 def test_standard_input_is_read() -> None:

@@ -94,6 +94,7 @@ def test_operators_see_metrics_and_an_audit_log(checkpoint: Path, tmp_path: Path
         (("--flag-at", "data=2"), "2"),
         (("--upstream", "ftp://example.com"), "http(s)"),
         (("--port", "99999"), "65535"),
+        (("--read-timeout", "0"), "more than 0"),
         (("--audit-log", "/nowhere/audit.jsonl"), "--audit-log"),
     ],
 )

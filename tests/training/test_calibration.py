@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertguard.training.calibration import calibrate, fit_temperature, thresholds_for
+from bertguard.training.calibration import calibrate, cautious, fit_temperature, thresholds_for
 from bertguard.training.validation import Scored, validation_loss
 
 
@@ -118,3 +118,10 @@ def test_every_group_weighs_the_same_in_the_loss() -> None:
     easy = [Scored("prompt", 0, -8.0)] * 1000
     missed = [Scored("data", 1, -8.0)] * 10
     assert validation_loss([*easy, *missed]) > 3.9
+
+
+def test_too_few_texts_raise_a_threshold_and_lower_none() -> None:
+    """The highest of 120 scores says nothing of one false alarm in a thousand."""
+    assert cautious(0.51, 0.99, benign=120, rate=0.001) == 0.99
+    assert cautious(0.995, 0.99, benign=120, rate=0.001) == 0.995
+    assert cautious(0.51, 0.99, benign=1000, rate=0.001) == 0.51

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from bertguard.errors import DataError
-from bertguard.training.examples import Example, read_examples
+from bertguard.training.examples import Example, Where, read_examples
 
 
 def error_of(file: Path, content: str | bytes) -> str:
@@ -17,6 +17,20 @@ def error_of(file: Path, content: str | bytes) -> str:
     with pytest.raises(DataError) as caught:
         read_examples([str(file)])
     return str(caught.value).removeprefix(str(file))
+
+
+def test_a_condition_on_a_column_that_no_file_has_is_an_error(tmp_path: Path) -> None:
+    """A slip of the keyboard must not keep every row; a file without the column is taken whole."""
+    file, other = tmp_path / "a.jsonl", tmp_path / "b.jsonl"
+    rows = [{"text": "a", "label": 0, "ship": True}, {"text": "b", "label": 1, "ship": False}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    other.write_text(json.dumps({"text": "c", "label": 1}) + "\n")
+    kept = read_examples([str(file), str(other)], where=Where.parse("ship=true"))
+    assert [row.text for row in kept] == ["a", "c"]
+    with pytest.raises(DataError, match="no column 'shipp'"):
+        read_examples([str(file), str(other)], where=Where.parse("shipp=true"))
+    with pytest.raises(DataError, match="no row has ship=maybe"):
+        read_examples([str(file)], where=Where.parse("ship=maybe"))
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,11 @@ def command(
 ) -> None:
     """Fit a checkpoint's thresholds to your own benign traffic.
 
-    Texts go through the serving guard. Temperature and weights stay as they are.
+    Texts go through the serving guard. Temperature and weights stay as they are, and so do the
+    thresholds of a channel with fewer than 100 benign texts. With fewer than 1 / rate of them
+    (1,000 for 0.1%) a threshold may rise and does not fall.
     """
+    import math
     import shutil
 
     from bertguard.errors import ConfigurationError, MissingExtraError
@@ -73,11 +76,18 @@ def command(
         # A card that somebody has written on is left as it is.
         card.write_text(model_card(calibrated), encoding="utf-8")
     for channel, one in fitted.items():
+        flag_before, block_before = manifest.thresholds[channel]
         typer.echo(
-            f"{channel}: flag at {one.flag_at:.4f} (false alarms {_range(one.flag_interval)}), "
-            f"block at {one.block_at:.4f} ({_range(one.block_interval)}), "
+            f"{channel}: flag at {flag_before:.4f} -> {one.flag_at:.4f} "
+            f"(false alarms {_range(one.flag_interval)}), "
+            f"block at {block_before:.4f} -> {one.block_at:.4f} ({_range(one.block_interval)}), "
             f"from {one.benign} benign texts"
         )
+        if one.benign * block_rate < 1:
+            typer.echo(
+                f"{channel}: {one.benign} texts cannot show a rate of {block_rate:.6g}, so the "
+                f"threshold for blocking was not lowered; {math.ceil(1 / block_rate):,} can"
+            )
     for channel in sorted({"prompt", "data"} - fitted.keys()):
         typer.echo(f"{channel}: too few benign texts, thresholds kept")
     typer.echo(f"wrote {directory / 'guard.json'}")

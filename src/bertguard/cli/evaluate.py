@@ -25,7 +25,10 @@ def command(
         float | None,
         typer.Option(help="Judge by this score in both channels, not by the checkpoint's own."),
     ] = None,
-    where: Annotated[str | None, typer.Option(help="Keep only rows with COLUMN=VALUE.")] = None,
+    where: Annotated[
+        str | None,
+        typer.Option(help="Keep only rows with COLUMN=VALUE; rows without it are kept."),
+    ] = None,
     report: Annotated[
         Path | None,
         typer.Option(help="A directory for report.json, report.md and report.html (with curves)."),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 # Texts that are in memory and being scored at the same time.
 _MAX_TEXTS_AT_ONCE = 64
 _MAX_CHARS_AT_ONCE = 1_000_000
+# Longer texts take seconds: whoever waits at a terminal is told so.
+_LONG_CHARS = 100_000
+_LONGEST_NAME = 1000
 
 
 def command(
@@ -63,7 +67,8 @@ def command(
     with patient_guard(checkpoint, device=device) as guard:
         results: list[_Result] = []
         for group in _groups(inputs):
-            found = asyncio.run(_score(guard, group, Channel(channel)))
+            with _waiting(group):
+                found = asyncio.run(_score(guard, group, Channel(channel)))
             for result in found:
                 if result.error:
                     typer.echo(f"guard: error: {result.source}: {result.error}", err=True)
@@ -111,6 +116,12 @@ class _Result:
 def _inputs(text: str | None, files: list[Path]) -> Iterator[_Input]:
     """Every input in the order given, read when its turn comes."""
     if text is not None and text != "-":
+        if _names_a_file(text):
+            typer.echo(
+                "guard: a file has this name, and the name itself is what is scored; to scan the "
+                "file, use --file",
+                err=True,
+            )
         yield _decoded("argument", text.encode("utf-8", "surrogateescape"))
     if text == "-" or (text is None and not files):
         yield _standard_input()
@@ -125,6 +136,13 @@ def _inputs(text: str | None, files: list[Path]) -> Iterator[_Input]:
             yield _Input(str(path), error=f"cannot be read ({reason}); check path and permissions")
         else:
             yield _decoded(str(path), data)
+
+
+def _names_a_file(text: str) -> bool:
+    try:
+        return len(text) < _LONGEST_NAME and Path(text).is_file()
+    except (OSError, ValueError):
+        return False
 
 
 def _standard_input() -> _Input:
@@ -156,6 +174,16 @@ def _groups(inputs: Iterator[_Input]) -> Iterator[list[_Input]]:
         yield group
 
 
+def _waiting(group: list[_Input]) -> AbstractContextManager[object]:
+    """On a terminal, a sign of life while long texts are scored."""
+    chars = sum(len(item.text) for item in group)
+    if chars < _LONG_CHARS or not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(f"scoring {chars:,} characters")
+
+
 async def _score(guard: Guard, group: list[_Input], channel: Channel) -> list[_Result]:
     import asyncio
 
@@ -173,12 +201,14 @@ async def _score_one(guard: Guard, item: _Input, channel: Channel) -> _Result:
 
 
 def _where(findings: tuple[Finding, ...], text: str) -> str:
-    """The worst place in words: `line 3, characters 120 to 180`."""
+    """The worst place in words: `lines 3 to 5 (characters 120 to 180 of the text)`."""
     if not findings:
         return ""
     worst = findings[0]
-    line = text.count("\n", 0, worst.start) + 1
-    where = f"line {line}, characters {worst.start} to {worst.end}"
+    first = text.count("\n", 0, worst.start) + 1
+    last = first + text.count("\n", worst.start, max(worst.start, worst.end - 1))
+    where = f"line {first}" if first == last else f"lines {first} to {last}"
+    where += f" (characters {worst.start} to {worst.end} of the text)"
     if worst.view != "as_written":
         where += f", read as {worst.view}"
     if len(findings) > 1:

@@ -68,10 +68,10 @@ def command(
         int, typer.Option(help="Longest request body.")
     ] = _DEFAULT_MAX_BODY_BYTES,
     connect_timeout: Annotated[
-        float, typer.Option(help="Seconds to wait for a connection to the upstream.")
+        float, typer.Option(help="Seconds to wait for a connection to the upstream; above 0.")
     ] = 10.0,
     read_timeout: Annotated[
-        float, typer.Option(help="Longest silence of the upstream, in seconds.")
+        float, typer.Option(help="Longest silence of the upstream, in seconds; above 0.")
     ] = 600.0,
     metrics: Annotated[
         bool, typer.Option("--metrics", help="Serve Prometheus metrics at GET /metrics.")
@@ -92,6 +92,9 @@ def command(
 
     from bertguard.server.app import create_app
 
+    for name, seconds in (("connect", connect_timeout), ("read", read_timeout)):
+        if not seconds > 0:
+            raise typer.BadParameter("use more than 0", param_hint=f"--{name}-timeout")
     listener = _listen(host, port)
     writer: QueueListener | None = None
     try:
@@ -280,6 +283,12 @@ def _announce(listener: socket.socket, guard: Guard, upstream: str | None) -> No
     if upstream is not None:
         base = upstream.rstrip("/")
         behind = f"{base} (/v1/… goes to {base}/v1/…)"
+        if base.endswith("/v1"):
+            typer.echo(
+                "guard: warning: --upstream ends in /v1, and so do the paths of most clients; "
+                f"did you mean {base.removesuffix('/v1')}?",
+                err=True,
+            )
     typer.echo(
         f"guard: listening on {url}\n"
         f"guard: model {guard.model_id}, {guard.policy.mode} mode, in front of {behind}\n"

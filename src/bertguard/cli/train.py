@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -98,7 +99,10 @@ def command(
         ),
     ] = None,
     where: Annotated[
-        str | None, typer.Option(help="Keep only rows with COLUMN=VALUE, e.g. ship=true.")
+        str | None,
+        typer.Option(
+            help="Keep only rows with COLUMN=VALUE, e.g. ship=true; rows without it are kept."
+        ),
     ] = None,
     most_per_source: Annotated[
         list[str] | None,
@@ -183,13 +187,16 @@ def command(
     Without files it learns from the corpus of the package alone. Run the same command again after
     an interruption and it goes on where it stood. Several processes: accelerate launch -m
     bertguard train …
+    A finished checkpoint in --out is replaced.
     """
     from bertguard.errors import MissingExtraError
 
     try:
+        from bertguard.model.checkpoint import MANIFEST
         from bertguard.training.augment import Augmentation
         from bertguard.training.examples import Where
         from bertguard.training.loop import train
+        from bertguard.training.resume import begun
         from bertguard.training.selection import Selection
         from bertguard.training.settings import Settings
     except ImportError as error:
@@ -265,6 +272,11 @@ def command(
         most_injection_chars=most_injection_chars,
         seed=seed,
     ).read()
+    if os.environ.get("RANK", "0") == "0" and (out / MANIFEST).is_file() and not begun(out):
+        typer.echo(
+            f"guard: {out} holds a finished checkpoint; this run replaces it, its export as well",
+            err=True,
+        )
     with TrainingBar() as bar:
         manifest = train(
             training,

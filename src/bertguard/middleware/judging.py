@@ -39,6 +39,11 @@ class Judge:
         self._guard: Guard | None = None
         # The guard under the policy of a route, by the policy's identity.
         self._twins: dict[int, Guard] = {}
+        if isinstance(guard, type):
+            raise ConfigurationError(
+                f"guard={guard.__name__} is a class; use Guard.load, which is called at start-up, "
+                "or Guard.load(…)"
+            )
         if callable(guard):
             self._factory = guard
         else:

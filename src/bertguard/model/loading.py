@@ -18,6 +18,8 @@ DTYPES = ("fp32", "bf16", "fp16")
 # The word for the checkpoint of the package; a directory of that name is `./bundled`.
 BUNDLED_NAME = "bundled"
 # "owner/name" exactly; anything else, such as "./owner/name", is meant as a directory.
+# What torch may know; it says itself which of them are there.
+_DEVICE = re.compile(r"auto|[a-z]+(:\d+)?")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
@@ -63,6 +65,10 @@ def load_scorer(
         from bertguard.model.onnx_scorer import OnnxScorer
 
         return OnnxScorer.load(directory, manifest)
+    if not _DEVICE.fullmatch(device):
+        raise DeviceError(
+            f"device={device!r} is unknown; use auto, cpu, cuda, cuda:<number> or mps"
+        )
     if find_spec("torch") is None or find_spec("transformers") is None:
         raise MissingExtraError(f'backend="torch" (device={device!r}, dtype={dtype!r})', "torch")
     from bertguard.model.torch_scorer import TorchScorer

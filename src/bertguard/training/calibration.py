@@ -91,6 +91,15 @@ def bounded(threshold: float) -> float:
     return round(min(max(threshold, _LOWEST), _HIGHEST), 6)
 
 
+def cautious(fitted: float, before: float, *, benign: int, rate: float) -> float:
+    """The fitted threshold; one that too few texts set (fewer than 1 / rate) only ever rises.
+
+    The highest of 120 scores says nothing of one false alarm in a thousand: 120 easy texts had
+    put blocking where one ordinary prompt in ten is flagged.
+    """
+    return fitted if benign * rate >= 1 else max(fitted, before)
+
+
 def thresholds_for(
     scores: Sequence[float], sources: Sequence[str], *, flag_rate: float, block_rate: float
 ) -> tuple[float, float]:

@@ -78,16 +78,27 @@ def read_examples(places: Sequence[str], *, where: Where | None = None) -> list[
     (default: the file's name) and `license` (for the model card).
 
     Raises:
-        DataError: a file cannot be read, or a row is bad; the message names file and line.
+        DataError: a file cannot be read, a row is bad (the message names file and line), or no
+            file has the column of `where`.
     """
     examples = []
+    known = where is None
+    found = 0
     for place in places:
         default_source = place if place.startswith("hf:") else Path(place).stem
         for line, row in rows(place):
+            found += 1
+            known = known or (where is not None and where.column in row)
             if where is None or where.keeps(row):
                 examples.append(_example(row, f"{place}:{line}", default_source))
-    if not examples:
-        raise DataError(f"{', '.join(places)}: no rows to learn from")
+    if not found:
+        raise DataError(f"{', '.join(places)}: no rows in it")
+    if where is not None and not known:
+        raise DataError(
+            f"{', '.join(places)}: no column {where.column!r}, so --where would keep every row"
+        )
+    if where is not None and not examples:
+        raise DataError(f"{', '.join(places)}: no row has {where.column}={where.value}")
     return examples
 
 

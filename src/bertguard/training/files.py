@@ -48,6 +48,10 @@ def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
                 continue
             try:
                 row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(
+                    f"{file}:{number}: not a JSON object ({error.msg} at character {error.pos + 1})"
+                ) from error
             except (ValueError, RecursionError) as error:
                 raise DataError(f"{file}:{number}: not a JSON object ({error})") from error
             if not isinstance(row, dict):

@@ -20,7 +20,7 @@ from bertguard.model.checkpoint import (
     Manifest,
     write_manifest,
 )
-from bertguard.training.calibration import Calibration, calibrate
+from bertguard.training.calibration import BLOCK_RATE, Calibration, calibrate, cautious
 from bertguard.training.card import model_card
 from bertguard.training.examples import Example, data_hash
 from bertguard.training.metrics import ranking, ranking_intervals
@@ -105,7 +105,13 @@ def _thresholds(
     return {
         channel: before[channel]
         if found.flag_at is None or found.block_at is None
-        else (found.flag_at, found.block_at)
+        else (
+            found.flag_at,
+            max(
+                found.flag_at,
+                cautious(found.block_at, before[channel][1], benign=found.benign, rate=BLOCK_RATE),
+            ),
+        )
         for channel, found in calibrations.items()
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,6 +15,7 @@ from bertguard.training.calibration import (
     FLAG_RATE,
     LEAST_BENIGN,
     bounded,
+    cautious,
     thresholds_for,
 )
 from bertguard.training.evaluation import score_all
@@ -49,7 +51,8 @@ def fit_thresholds(
     """Thresholds that at most those shares of the benign examples reach, per channel.
 
     No source of the examples goes far above the shares either; see `thresholds_for`. As in
-    training, no threshold is below 0.5 or above 0.9999.
+    training, no threshold is below 0.5 or above 0.9999, and one that fewer than 1 / rate texts
+    set is not below the guard's own; see `cautious`.
 
     Args:
         guard: as it serves: views, windows and quantisation count.
@@ -72,6 +75,12 @@ def fit_thresholds(
             "< 0.5, since what is blocked is also flagged, and most benign texts are not"
         )
     benign = [row for row in examples if row.label == 0]
+    counts = Counter(row.channel for row in benign)
+    if max(counts.values(), default=0) < LEAST_BENIGN:
+        raise DataError(
+            f"{len(benign)} benign texts, but no channel with {LEAST_BENIGN} of them; fewer say "
+            "nothing about one false alarm in a hundred"
+        )
     scores, unscanned = asyncio.run(score_all(guard, benign, report))
     if unscanned:
         raise ScorerError(
@@ -87,13 +96,14 @@ def fit_thresholds(
         ]
         if len(own) < LEAST_BENIGN:
             continue
+        before = guard.scorer.thresholds[channel]
         reached, sources = zip(*own, strict=True)
+        fitted = thresholds_for(reached, sources, flag_rate=flag_rate, block_rate=block_rate)
         flag_at, block_at = (
-            bounded(threshold)
-            for threshold in thresholds_for(
-                reached, sources, flag_rate=flag_rate, block_rate=block_rate
-            )
+            cautious(bounded(threshold), old, benign=len(own), rate=rate)
+            for threshold, old, rate in zip(fitted, before, (flag_rate, block_rate), strict=True)
         )
+        block_at = max(flag_at, block_at)
         found[channel] = Fitted(
             flag_at,
             block_at,
@@ -102,11 +112,6 @@ def fit_thresholds(
             len(own),
             share_interval(sum(score >= flag_at for score in reached), len(own)),
             share_interval(sum(score >= block_at for score in reached), len(own)),
-        )
-    if not found:
-        raise DataError(
-            f"{len(benign)} benign texts, but no channel with {LEAST_BENIGN} of them; fewer say "
-            "nothing about one false alarm in a hundred"
         )
     return found
 
