@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,7 @@ def serving(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     process = subprocess.Popen(  # noqa: S603  # our own command
         [sys.executable, "-m", "bertguard", "serve", "--port", "0", *options],
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.STDOUT,
         text=True,
     )
     try:
@@ -35,8 +36,10 @@ def serving(*options: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
                 break
         yield url, process
     finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        if process.stdout is not None and not process.stdout.closed:
+            process.communicate(timeout=20)
 
 
 def chat(url: str, text: str, **more: object) -> httpx.Response:
@@ -62,6 +65,20 @@ def test_the_main_job_runs() -> None:
         assert scored["action"] == "block"
         process.send_signal(signal.SIGINT)
         assert process.wait(timeout=20) == 0
+
+
+def test_a_second_interruption_ends_it_without_a_trace(checkpoint: Path) -> None:
+    """People press Ctrl-C twice; what that cuts off is no error of the program."""
+    with serving("--checkpoint", str(checkpoint)) as (url, process):
+        assert httpx.get(f"{url}/healthz", timeout=30).status_code == 200
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.02)
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=20)
+        assert process.returncode == 0
+        assert "guard: stopped" in said
+        assert "Traceback" not in said
 
 
 def test_a_checkpoint_and_a_mode_are_options(checkpoint: Path) -> None:

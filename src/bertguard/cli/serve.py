@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -13,6 +14,10 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
     from logging.handlers import QueueListener
+    from types import FrameType
+
+    import uvicorn
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from bertguard.guard import Guard
     from bertguard.policy import Mode, Policy, Thresholds
@@ -85,8 +90,8 @@ def command(
 
     POST /v1/check scores a text, GET /healthz answers 200 when the guard is ready, and every
     other request is judged and passed on to the upstream. Nothing is logged but errors, and
-    verdicts where --audit-log asks for them; prompts never are. Exit code: 0 after Ctrl-C, 2 where
-    the server cannot start.
+    verdicts where --audit-log asks for them; prompts never are. Exit code: 0 after Ctrl-C, 143
+    after SIGTERM (both let open answers end, for ten seconds), 2 where the server cannot start.
     """
     import uvicorn
 
@@ -119,7 +124,7 @@ def command(
             metrics=_metrics_of(guard) if metrics else None,
         )
         config = uvicorn.Config(
-            app,
+            _ending_quietly(app),
             log_level="warning",
             # An access log holds query strings, and query strings hold prompts and API keys.
             access_log=False,
@@ -132,7 +137,7 @@ def command(
         )
         _announce(listener, guard, upstream)
         try:
-            uvicorn.Server(config).run(sockets=[listener])
+            _server(config).run(sockets=[listener])
         except KeyboardInterrupt:
             # uvicorn has shut down in order and raises the signal again for its caller.
             typer.echo("guard: stopped", err=True)
@@ -143,6 +148,43 @@ def command(
         listener.close()
         if writer is not None:
             writer.stop()
+
+
+def _server(config: uvicorn.Config) -> uvicorn.Server:
+    """A server that says what it waits for when it is told to stop."""
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            if self.server_state.tasks and not self.should_exit:
+                typer.echo(
+                    f"guard: stopping; open answers have {_GRACE_SECONDS} seconds, Ctrl-C again "
+                    "ends them",
+                    err=True,
+                )
+            super().handle_exit(sig, frame)
+
+    return Server(config)
+
+
+def _ending_quietly(app: ASGIApp) -> ASGIApp:
+    """The application; what the server cuts off at its end is no error to report with a trace."""
+    import sys
+    from asyncio import CancelledError
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        async def untraced(message: Message) -> None:
+            # Starlette tells the trace of whatever ends its lifespan, a second Ctrl-C as well.
+            if message["type"] == "lifespan.shutdown.failed" and isinstance(
+                sys.exception(), CancelledError
+            ):
+                message = {**message, "message": ""}
+            await send(message)
+
+        with suppress(CancelledError):
+            await app(scope, receive, untraced)
+
+    return guarded
 
 
 def _metrics_of(guard: Guard) -> Metrics:
