@@ -61,8 +61,20 @@ class Options:
             )
 
 
-def measure(parts: Sequence[str], options: Options) -> dict[str, Result]:
+def measure(
+    parts: Sequence[str],
+    options: Options,
+    *,
+    begins: Callable[[str], None],
+    found: Callable[[dict[str, Result]], None],
+) -> dict[str, Result]:
     """The results of these parts by name, in the order of `PARTS`, after what they ran on.
+
+    Args:
+        parts: names of `PARTS`.
+        options: see the class.
+        begins: told the name of a part before it is measured.
+        found: given the results of each part as soon as they are there.
 
     Raises:
         ConfigurationError: a name that is no part.
@@ -70,8 +82,12 @@ def measure(parts: Sequence[str], options: Options) -> dict[str, Result]:
     if unknown := [part for part in parts if part not in PARTS]:
         raise ConfigurationError(f"{unknown[0]!r} is none of {', '.join(PARTS)}")
     results: dict[str, Result] = {"machine": _machine()}
+    found(results)
     for part in (part for part in PARTS if part in parts):
-        results |= _PARTS[part](options)
+        begins(part)
+        new = _PARTS[part](options)
+        found(new)
+        results |= new
     return results
 
 

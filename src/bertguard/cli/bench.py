@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -52,15 +53,22 @@ def command(
         steps=steps,
         peers=peers,
     )
-    results = measure(tuple(parts or DEFAULT), options)
+    results = measure(
+        tuple(parts or DEFAULT),
+        options,
+        begins=lambda part: typer.echo(f"guard: measuring {part}", err=True),
+        # As it comes: whoever stops half way keeps what was measured.
+        found=lambda some: None if as_json else typer.echo(_tables(some)),
+    )
     if plot is not None:
         from bertguard.bench.plot import plot as draw
 
         draw(results, plot)
-    typer.echo(json.dumps(results, indent=2) if as_json else _tables(results))
+    if as_json:
+        typer.echo(json.dumps(results, indent=2))
 
 
-def _tables(results: dict[str, str | dict[str, object] | list[dict[str, object]]]) -> str:
+def _tables(results: Mapping[str, str | dict[str, object] | list[dict[str, object]]]) -> str:
     lines: list[str] = []
     for name, result in results.items():
         if isinstance(result, str):

@@ -251,7 +251,7 @@ def command(
             f"--most-per-source or --most-injections-per-source is {fewest}: expected 0 or more"
         )
     least = per_channel(least_injections_per_source or (), "--least-injections-per-source", int)
-    condition = Where.parse(where) if where else None
+    condition = Where.parse(where, expected=_typed(context, "where")) if where else None
     held_out_by = _chosen(context, "validation", "fold", "validation_source")
     part = _fold(fold) if fold else None
     if fold and not data:
@@ -289,7 +289,10 @@ def command(
             report=bar.step,
         )
     if manifest is not None:
-        typer.echo(f"wrote {out}")
+        typer.echo(
+            f"wrote {out}: {len(training):,} rows learnt, {len(held_out):,} validated on; next: "
+            f"guard export {out} DATA"
+        )
         for kind, (flag_at, block_at) in manifest.thresholds.items():
             fitted = manifest.calibration.get(kind, {}).get("thresholds_fitted")  # type: ignore[attr-defined]  # JSON
             kept = "" if fitted else " (kept: too few benign validation texts; see guard calibrate)"

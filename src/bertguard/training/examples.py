@@ -49,13 +49,17 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Keep only rows whose `column` equals `value`, compared as lower-case text."""
+    """Keep only rows whose `column` equals `value`, compared as lower-case text.
+
+    `expected` says that a file has the column: what a recipe asks of its own data does not.
+    """
 
     column: str
     value: str
+    expected: bool = True
 
     @classmethod
-    def parse(cls, expression: str) -> Where:
+    def parse(cls, expression: str, *, expected: bool = True) -> Where:
         """Read `column=value`.
 
         Raises:
@@ -64,7 +68,7 @@ class Where:
         column, equals, value = expression.partition("=")
         if not equals or not column.strip():
             raise DataError(f"--where {expression!r}: expected COLUMN=VALUE, e.g. ship=true")
-        return cls(column.strip(), value.strip().lower())
+        return cls(column.strip(), value.strip().lower(), expected)
 
     def keeps(self, row: Mapping[str, object]) -> bool:
         """True for a row without the column: a file that does not know it is taken whole."""
@@ -79,10 +83,10 @@ def read_examples(places: Sequence[str], *, where: Where | None = None) -> list[
 
     Raises:
         DataError: a file cannot be read, a row is bad (the message names file and line), or no
-            file has the column of `where`.
+            file has the column that `where` expects.
     """
     examples = []
-    known = where is None
+    known = where is None or not where.expected
     found = 0
     for place in places:
         default_source = place if place.startswith("hf:") else Path(place).stem

@@ -19,7 +19,7 @@ _SAYS = {
     415: "The request body has an encoding that the guard does not read.",
     503: "The request could not be checked for prompt injections, so it was refused.",
 }
-_UNREADABLE = "The request was refused: its body can be read in more than one way"
+_UNREADABLE = "The request was refused: its body cannot be read, or in more than one way"
 _RATIO = (
     f"The request was refused: its body inflates to more than {MAX_INFLATE_RATIO} times its bytes. "
     "Send it uncompressed."
