@@ -208,10 +208,5 @@ def written_by_the_application(document: dict[str, object], c: Collector) -> Non
     """Definitions of tools and formats: the application's own words."""
     for key in ("tools", "functions", "toolConfig"):
         c.region(document.get(key), DEFINITION)
-    tools = document.get("tools")
-    for number, tool in enumerate(tools if isinstance(tools, list) else []):
-        container = tool.get("container") if isinstance(tool, dict) else None
-        if isinstance(container, dict) and container.get("file_ids"):
-            c.unscan("unseen_file", ((("", "tools"), number), "container"))
     for key in ("response_format", "text", "tool_choice"):
         c.region(document.get(key), DEVELOPER)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from bertguard.segments import Channel
+from bertguard.segments import Channel, Role
 from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, Collector, Link, Voice, word
 from bertguard.wire.media import FILES, read_encoded, read_media
+from bertguard.wire.named import read_names
 from bertguard.wire.vocabulary import (
     FREE_KEYS,
     IDENTIFIER_KEYS,
@@ -31,9 +32,9 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
 
     # Nesting is bounded by the reader of JSON; a stack of our own keeps the order simple. What a
     # dialect has read never comes onto it: a chat of many turns is almost only that.
-    stack: list[tuple[object, Link, Voice, bool]] = [(document, link, voice, not c.distrust)]
+    stack: list[tuple[object, Link, Voice, bool]] = [(document, link, voice, False)]
     while stack:
-        value, place, said_by, formal = stack.pop()
+        value, place, said_by, free = stack.pop()
         if isinstance(value, str):
             if value not in PROTOCOL_WORDS or value in NEVER_VALUES:
                 read(value, said_by, place)
@@ -42,7 +43,10 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
         said_by = c.regions.get(id(value), said_by)
         taken = c.read.get(id(value), ())
         inside: list[tuple[str | int, object]] = []
+        formal = not (free or c.distrust)
         if isinstance(value, dict):
+            if not (free or said_by.role is Role.TOOL):
+                read_names(c, value, place)
             if word(value, "type") in FILES:
                 read_media(c, value, _reader_of(said_by), place)
             for key in value:
@@ -52,7 +56,7 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
         elif isinstance(value, list):
             inside = list(enumerate(value))
         stack += [
-            (inner, (place, key), said_by, formal and not _is_free(key, inner))
+            (inner, (place, key), said_by, free or _is_free(key, inner))
             for key, inner in reversed(inside)
             if (
                 key not in taken and not (formal and _names(key, inner))
