@@ -27,6 +27,8 @@ _PAYLOAD_KEYS = (
 )
 _ADDRESS_KEYS = ("url", "uri", "image_url")
 _SHOWN = ("image/", "audio/", "video/")
+# Parts and keys that hold a document, so that an address in them is fetched whatever its kind.
+_DOCUMENTS = frozenset({"document", "file", "input_file"})
 _PICTURES = frozenset({"image", "image_url", "input_image", "input_audio", "audio", "video",
                        "video_url", "input_video"})  # fmt: skip
 # Parts that hand the file of this id to the model; elsewhere an id only names one.
@@ -51,11 +53,19 @@ _NO_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 
 
 def read_media(
-    c: Collector, part: dict[str, object], voice: Voice, link: Link, *, kind: str = ""
+    c: Collector,
+    part: dict[str, object],
+    voice: Voice,
+    link: Link,
+    *,
+    kind: str = "",
+    fetched: bool = False,
+    listed: bool = False,
 ) -> None:
     """Deal with the encoded payloads of one part; what is left of it is swept as text.
 
-    `voice` says what can be read of them; `kind` is the media type that the holder names.
+    `voice` says what can be read of them; `kind` is the media type that the holder names. An
+    address is `fetched` where the holder is a document; in what a tool has `listed` it is a word.
     """
     kinds = [v for k in _MEDIA_TYPE_KEYS if isinstance(v := part.get(k), str)] or [kind]
     # Where two are told, readers differ in which counts: the one that has more in it.
@@ -68,22 +78,33 @@ def read_media(
     elif written in _PICTURE_FORMATS and not kind:
         kind = f"image/{written}"
     name = word(part, "type")
+    fetched = not listed and (fetched or _holds_document(part))
     if name in _PICTURES:
         c.note("image" if "image" in name else "media", link)
         kind = kind or ("image/" if "image" in name else "audio/")
     for key in _PAYLOAD_KEYS:
         value = part.get(key)
         if isinstance(value, str):
-            _payload(c, part, key, value, kind=kind.lower(), voice=voice, link=link)
+            _payload(
+                c, part, key, value, kind=kind.lower(), voice=voice, link=link, fetched=fetched
+            )
     for key in ("source", "image_url", "inlineData", "inline_data", "fileData", "file_data",
                 "s3Location", "input_audio", "audio", "image", "video", "file"):  # fmt: skip
         value = part.get(key)
         if isinstance(value, dict):
             shown = f"{key}/" if key in ("image", "audio", "video") else ""
-            read_media(c, value, voice, (link, key), kind=kind or shown)
+            inner = fetched or (key == "file" and not listed)
+            read_media(c, value, voice, (link, key), kind=kind or shown, fetched=inner)
     file_id = part.get("file_id") or part.get("fileId")
     if isinstance(file_id, str) and (name in FILES or not (name or voice.role is Role.TOOL)):
         c.unscan("unseen_file", (link, "file_id"))
+
+
+def _holds_document(part: dict[str, object]) -> bool:
+    """Whether a part is a document by its own word: a name of a file beside an address is one."""
+    if word(part, "type") in _DOCUMENTS or word(part, "kind") in _DOCUMENTS:
+        return True
+    return isinstance(part.get("filename"), str) and word(part, "type") not in _PICTURES
 
 
 def take_opaque(c: Collector, part: dict[str, object], key: str, link: Link) -> None:
@@ -104,6 +125,7 @@ def _payload(
     kind: str,
     voice: Voice,
     link: Link,
+    fetched: bool,
 ) -> None:
     if key in c.read.get(id(part), ()) or word(part, "type") == "text":
         return  # dealt with already, or plain text by its own word
@@ -118,9 +140,9 @@ def _payload(
         # An address beside the text itself only names it (MCP resources), and one of a page or
         # a link without any kind is text like any other.
         named = any(isinstance(part.get(inline), str) for inline in ("text", "blob", "data"))
-        fetched = word(part, "type") == "url" or key not in _ADDRESS_KEYS
-        fetched = fetched or value[:5].lower() in ("s3://", "gs://")
-        if (fetched or (kind and not named)) and not kind.startswith(_SHOWN):
+        always = word(part, "type") == "url" or key not in _ADDRESS_KEYS
+        always = always or value[:5].lower() in ("s3://", "gs://")
+        if (always or ((kind or fetched) and not named)) and not kind.startswith(_SHOWN):
             c.unscan("unseen_document", place)
         return
     elif key in _ADDRESS_KEYS:

@@ -90,15 +90,20 @@ def _found(c: Collector, part: dict[str, object], link: Link) -> None:
             read_content(c, part, key, TOOL_DATA, link)
 
 
-def _document(c: Collector, part: dict[str, object], voice: Voice, link: Link) -> None:
-    """Something that the model only reads: title, context and text of a document."""
+def _document(
+    c: Collector, part: dict[str, object], voice: Voice, link: Link, *, key: str = ""
+) -> None:
+    """Something that the model only reads: title, context and text of a document.
+
+    `key` is that of the holder: fields of Cohere's `data` are words, an address among them as well.
+    """
     c.region(part, voice)
-    read_media(c, part, voice, link)
-    for key in ("title", "context", "text", "data", "name"):
-        c.text(part, key, voice, link) if isinstance(part.get(key), str) else None
-    for key in ("source", "document", "searchResult", "content", "file", "resource", "data"):
-        value = part.get(key)
-        if key == "content" and isinstance(value, str | list):
-            read_content(c, part, key, voice, link)
+    read_media(c, part, voice, link, fetched=key == "document", listed=key == "data")
+    for name in ("title", "context", "text", "data", "name"):
+        c.text(part, name, voice, link)
+    for name in ("source", "document", "searchResult", "content", "file", "resource", "data"):
+        value = part.get(name)
+        if name == "content" and isinstance(value, str | list):
+            read_content(c, part, name, voice, link)
         elif isinstance(value, dict):
-            _document(c, value, voice, (link, key))
+            _document(c, value, voice, (link, name), key=name)

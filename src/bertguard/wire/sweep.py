@@ -47,8 +47,9 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
         if isinstance(value, dict):
             if not (free or said_by.role is Role.TOOL):
                 read_names(c, value, place)
-            if word(value, "type") in FILES:
-                read_media(c, value, _reader_of(said_by), place)
+            if word(value, "type") in FILES or word(value, "kind") == "file":
+                listed = free or said_by.role is Role.TOOL
+                read_media(c, value, _reader_of(said_by), place, listed=listed)
             for key in value:
                 if key not in PROTOCOL_WORDS:
                     read(key, said_by, (place, key))
