@@ -19,7 +19,6 @@ from bertguard.wire.collector import (
     Voice,
     word,
 )
-from bertguard.wire.media import read_images
 from bertguard.wire.parts import read_content
 
 _VOICES: dict[str, Voice] = {
@@ -57,4 +56,3 @@ def embed(document: dict[str, object], c: Collector, link: Link = "") -> None:
     """`POST /v1/embed` and `/v2/embed`."""
     for key in ("texts", "inputs"):
         read_content(c, document, key, EMBEDDING, link)
-    read_images(c, document, link)

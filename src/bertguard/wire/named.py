@@ -1,4 +1,4 @@
-"""What a request only names: files by their id, which no reader of texts can open."""
+"""What no reader of texts can open: files that are only named, and prompts as a model's vectors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ _STORE = frozenset({"file_ids", "files", "name", "description", "metadata", "exp
 _LISTS = ("file_ids", "fileIds")
 _BATCHES = ("inputConfig", "input_config")
 _BATCH_FILES = ("fileName", "file_name", "gcsSource", "gcs_source", "bigquerySource")
+# In the words of vLLM and SGLang.
+_EMBEDDINGS = ("prompt_embeds", "input_embeds")
 _ENTRY_IDS = ("id", "file_id", "fileId")
 
 
 def read_names(c: Collector, holder: dict[str, object], link: Link) -> None:
-    """Files that one object hands to a model by their ids, under whichever key a format has.
+    """What one object hands to a model unread, under whichever key a format has.
 
     A model's own arguments and what a tool gave back are not for here: an id in there is a word.
     """
+    for key in _EMBEDDINGS:
+        # An object below the root is what a schema says about it.
+        if holder.get(key) and (isinstance(link, str) or not isinstance(holder[key], dict)):
+            c.unscan("prompt_embeddings", (link, key))
     # Only the root can be a store: the resources of a tool have the same keys.
     tell = c.note if isinstance(link, str) and holder.keys() <= _STORE else c.unscan
     for key in _LISTS:

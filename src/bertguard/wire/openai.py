@@ -36,7 +36,6 @@ VOICES: dict[str, Voice] = {
 }
 # A prompt that only the model's own tokenizer could read: vLLM's and SGLang's words for it.
 _PROMPT_IDS = ("prompt_token_ids", "token_ids", "input_ids")
-_PROMPT_EMBEDDINGS = ("prompt_embeds", "input_embeds")
 # Items of the Responses API that bring what a tool gave back.
 _OUTPUTS = frozenset(
     {
@@ -196,12 +195,9 @@ def _token_ids(c: Collector, value: object, voice: Voice, link: Link) -> None:
 
 
 def prompt_ids(document: dict[str, object], c: Collector, link: Link = "") -> None:
-    """Prompts in the words of a model, or as what it makes of them, under keys of their own."""
+    """Prompts in the words of a model, under keys of their own."""
     for key in _PROMPT_IDS:
         _token_ids(c, document.get(key), UNKNOWN, (link, key))
-    for key in _PROMPT_EMBEDDINGS:
-        if document.get(key):
-            c.unscan("prompt_embeddings", (link, key))
 
 
 def written_by_the_application(document: dict[str, object], c: Collector) -> None:

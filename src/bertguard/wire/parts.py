@@ -11,7 +11,7 @@ from bertguard.wire.collector import TOOL_DATA, USER_DATA, Collector, Link, Voic
 from bertguard.wire.media import read_media, take_opaque
 
 # Keys under which a part carries plain text of the speaker.
-_TEXT_KEYS = ("text", "refusal", "thinking", "input_text", "output_text")
+_TEXT_KEYS = ("text", "refusal", "thinking", "input_text", "output_text", "prompt_string")
 # Types of parts that bring what a tool or a search found, beside all that end in "tool_result".
 # Models send some of them in turns of their own, and what is in there is a stranger's all the same.
 _FOUND = frozenset({"function_result", "mcp_tool_listing", "tool_reference"})

@@ -6,6 +6,7 @@ from bertguard.segments import Channel, Role
 from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, Collector, Link, Voice, word
 from bertguard.wire.media import FILES, read_encoded, read_media
 from bertguard.wire.named import read_names
+from bertguard.wire.pictures import read_pictures
 from bertguard.wire.vocabulary import (
     FREE_KEYS,
     IDENTIFIER_KEYS,
@@ -41,14 +42,15 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
                 read_encoded(c, value, said_by, place)
             continue
         said_by = c.regions.get(id(value), said_by)
-        taken = c.read.get(id(value), ())
         inside: list[tuple[str | int, object]] = []
         formal = not (free or c.distrust)
         if isinstance(value, dict):
-            if not (free or said_by.role is Role.TOOL):
+            listed = free or said_by.role is Role.TOOL
+            if not listed:
                 read_names(c, value, place)
+            if not free:
+                read_pictures(c, value, place, _reader_of(said_by))
             if word(value, "type") in FILES or word(value, "kind") == "file":
-                listed = free or said_by.role is Role.TOOL
                 read_media(c, value, _reader_of(said_by), place, listed=listed)
             for key in value:
                 if key not in PROTOCOL_WORDS:
@@ -56,6 +58,7 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
             inside = list(value.items())
         elif isinstance(value, list):
             inside = list(enumerate(value))
+        taken = c.read.get(id(value), ())
         stack += [
             (inner, (place, key), said_by, free or _is_free(key, inner))
             for key, inner in reversed(inside)
