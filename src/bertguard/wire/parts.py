@@ -12,9 +12,9 @@ from bertguard.wire.media import read_media, take_opaque
 
 # Keys under which a part carries plain text of the speaker.
 _TEXT_KEYS = ("text", "refusal", "thinking", "input_text", "output_text", "prompt_string")
-# Types of parts that bring what a tool or a search found, beside all that end in "tool_result".
+# Types of parts that bring what a tool or a search found, beside all that end in "_result".
 # Models send some of them in turns of their own, and what is in there is a stranger's all the same.
-_FOUND = frozenset({"function_result", "mcp_tool_listing", "tool_reference"})
+_FOUND = frozenset({"mcp_tool_listing", "tool_reference"})
 # Bytes that a provider made for itself, sent back as they came.
 _OPAQUE_KEYS = ("signature", "encrypted_content", "thoughtSignature", "thought_signature",
                 "redactedContent")  # fmt: skip
@@ -49,7 +49,7 @@ def read_content(
 def read_part(c: Collector, part: dict[str, object], voice: Voice, link: Link) -> list[str]:
     """One part of a content; returns the texts of the speaker in it."""
     kind = word(part, "type")
-    found = kind in _FOUND or kind.endswith("tool_result")
+    found = kind in _FOUND or (kind.endswith("_result") and kind != "search_result")
     if found or "toolResult" in part or "functionResponse" in part:
         _found(c, part, link)
         return []
@@ -82,7 +82,8 @@ def read_part(c: Collector, part: dict[str, object], voice: Voice, link: Link) -
 
 def _found(c: Collector, part: dict[str, object], link: Link) -> None:
     c.region(part, TOOL_DATA)
-    for key in ("content", "output", "toolResult", "functionResponse", "response", "parts"):
+    for key in ("content", "output", "result", "toolResult", "functionResponse", "response",
+                "parts"):  # fmt: skip
         value = part.get(key)
         if isinstance(value, dict) and key in ("toolResult", "functionResponse"):
             _found(c, value, (link, key))
