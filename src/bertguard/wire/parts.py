@@ -94,17 +94,32 @@ def _found(c: Collector, part: dict[str, object], link: Link) -> None:
 def _document(
     c: Collector, part: dict[str, object], voice: Voice, link: Link, *, key: str = ""
 ) -> None:
-    """Something that the model only reads: title, context and text of a document.
+    """Something that the model only reads, and its texts together: an attack may be cut there."""
+    c.join(_texts_of(c, part, voice, link, key=key), voice, link)
+
+
+def _texts_of(
+    c: Collector, part: dict[str, object], voice: Voice, link: Link, *, key: str = ""
+) -> list[str]:
+    """Title, context and text of a document, in order.
 
     `key` is that of the holder: fields of Cohere's `data` are words, an address among them as well.
     """
     c.region(part, voice)
     read_media(c, part, voice, link, fetched=key == "document", listed=key == "data")
+    texts = fields_of(part) if key == "data" else []
     for name in ("title", "context", "text", "data", "name"):
-        c.text(part, name, voice, link)
+        text = c.text(part, name, voice, link)
+        texts += [text] if text and key != "data" else []
     for name in ("source", "document", "searchResult", "content", "file", "resource", "data"):
         value = part.get(name)
         if name == "content" and isinstance(value, str | list):
-            read_content(c, part, name, voice, link)
+            texts += read_content(c, part, name, voice, link)
         elif isinstance(value, dict):
-            _document(c, value, voice, (link, name), key=name)
+            texts += _texts_of(c, value, voice, (link, name), key=name)
+    return texts
+
+
+def fields_of(document: dict[str, object]) -> list[str]:
+    """The texts of a document with fields of its own, as a model is shown them one by one."""
+    return [value for value in document.values() if isinstance(value, str)]
