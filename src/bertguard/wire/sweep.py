@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from bertguard.segments import Channel, Role
-from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, Collector, Link, Voice, word
+from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, USER_DATA, Collector, Link, Voice, word
 from bertguard.wire.media import FILES, read_encoded, read_media
 from bertguard.wire.named import read_names
 from bertguard.wire.pictures import read_pictures
 from bertguard.wire.vocabulary import (
+    CALL_KEYS,
     FREE_KEYS,
+    FREE_OBJECTS,
     IDENTIFIER_KEYS,
     NEVER_VALUES,
     PROTOCOL_WORDS,
+    SCHEMA_KEYS,
     is_identifier,
     is_short,
 )
@@ -33,9 +36,9 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
 
     # Nesting is bounded by the reader of JSON; a stack of our own keeps the order simple. What a
     # dialect has read never comes onto it: a chat of many turns is almost only that.
-    stack: list[tuple[object, Link, Voice, bool]] = [(document, link, voice, False)]
+    stack: list[tuple[object, Link, Voice, bool, bool]] = [(document, link, voice, False, False)]
     while stack:
-        value, place, said_by, free = stack.pop()
+        value, place, said_by, free, called = stack.pop()
         if isinstance(value, str):
             if value not in PROTOCOL_WORDS or value in NEVER_VALUES:
                 read(value, said_by, place)
@@ -45,13 +48,7 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
         inside: list[tuple[str | int, object]] = []
         formal = not (free or c.distrust)
         if isinstance(value, dict):
-            listed = free or said_by.role is Role.TOOL
-            if not listed:
-                read_names(c, value, place)
-            if not free:
-                read_pictures(c, value, place, _reader_of(said_by))
-            if word(value, "type") in FILES or word(value, "kind") == "file":
-                read_media(c, value, _reader_of(said_by), place, listed=listed)
+            _read_unread(c, value, place, said_by, words=called, fields=free)
             for key in value:
                 if key not in PROTOCOL_WORDS:
                     read(key, said_by, (place, key))
@@ -60,7 +57,13 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
             inside = list(enumerate(value))
         taken = c.read.get(id(value), ())
         stack += [
-            (inner, (place, key), said_by, free or _is_free(key, inner))
+            (
+                inner,
+                (place, key),
+                said_by,
+                free or _is_free(key, inner),
+                called or _is_called(key, said_by),
+            )
             for key, inner in reversed(inside)
             if (
                 key not in taken and not (formal and _names(key, inner))
@@ -70,6 +73,30 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
         ]
     for said_by, texts in short.items():
         c.say(" ".join(texts), said_by, link)
+
+
+def _read_unread(
+    c: Collector,
+    value: dict[str, object],
+    place: Link,
+    said_by: Voice,
+    *,
+    words: bool,
+    fields: bool,
+) -> None:
+    """Files and pictures in one object: in `words` of a call, and in a result, no id opens one.
+
+    Nor is an address in `fields` of a document fetched.
+    """
+    reader = _reader_of(said_by)
+    listed = words or said_by.role is Role.TOOL
+    if not listed:
+        read_names(c, value, place)
+    if not words:
+        read_pictures(c, value, place, reader)
+    if word(value, "type") in FILES or word(value, "kind") == "file":
+        listed = listed or (fields and said_by == USER_DATA)
+        read_media(c, value, reader, place, listed=listed)
 
 
 def _reader_of(voice: Voice) -> Voice:
@@ -84,4 +111,11 @@ def _names(key: str | int, value: str) -> bool:
 
 def _is_free(key: str | int, value: object) -> bool:
     """True where a tool's own object begins, which a model reads whole, ids among it."""
-    return key in FREE_KEYS or (key == "input" and isinstance(value, dict))
+    return key in FREE_KEYS or (key in FREE_OBJECTS and isinstance(value, dict))
+
+
+def _is_called(key: str | int, said_by: Voice) -> bool:
+    """True where the arguments of a call begin, or the schema of them."""
+    if key == "input":
+        return said_by.role is Role.ASSISTANT
+    return key in CALL_KEYS or (key in SCHEMA_KEYS and said_by.role is Role.DEFINITION)
