@@ -6,7 +6,7 @@ Source: https://docs.anthropic.com/en/api/messages
 from __future__ import annotations
 
 from bertguard.wire import openai
-from bertguard.wire.collector import SYSTEM, USER, Collector, Link
+from bertguard.wire.collector import SYSTEM, USER, Collector, Link, word
 from bertguard.wire.parts import read_content, read_part
 
 
@@ -30,7 +30,8 @@ def events(document: dict[str, object], c: Collector, link: Link = "") -> None:
     """`POST /v1/sessions/{id}/events`: turns of a person, and what tools gave back to an agent."""
     given = document.get("events")
     for number, event in enumerate(given if isinstance(given, list) else []):
-        if isinstance(event, dict):
+        # Others than a session have events, too.
+        if isinstance(event, dict) and word(event, "type").startswith(("user.", "agent.")):
             place: Link = ((link, "events"), number)
             c.turn(USER, read_part(c, event, USER, place), place)
     c.end_conversation()

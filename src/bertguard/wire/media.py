@@ -27,6 +27,10 @@ _PAYLOAD_KEYS = (
     "file_url",
     "document_url",
 )
+# Keys of an object that has one of them.
+_HOLDERS = ("source", "image_url", "inlineData", "inline_data", "fileData", "file_data",
+            "s3Location", "input_audio", "audio", "image", "video", "file")  # fmt: skip
+_FILE_IDS = ("file_id", "fileId")
 _ADDRESS_KEYS = ("url", "uri", "image_url")
 SHOWN = ("image/", "audio/", "video/")
 # Parts and keys that hold a document, so that an address in them is fetched whatever its kind.
@@ -35,6 +39,7 @@ _PICTURES = frozenset({"image", "image_url", "input_image", "input_audio", "audi
                        "video_url", "input_video", "image_embeds", "audio_embeds"})  # fmt: skip
 # Keys of such parts that hold the picture or sound itself, where others have an object.
 _SHOWN_KEYS = ("input_audio", "audio", "image", "video", "image_embeds", "audio_embeds")
+_KEYS = frozenset({*_PAYLOAD_KEYS, *_HOLDERS, *_FILE_IDS})
 # Parts that hand the file of this id to the model; elsewhere an id only names one.
 FILES = frozenset(
     {"file", "input_file", "document", "container_upload", "file_search", "tool_file"}
@@ -73,6 +78,9 @@ def read_media(
     `shown` that it is a picture or a sound. An address is `fetched` where the holder is a document;
     in what a tool has `listed` it is a word.
     """
+    name = word(part, "type")
+    if name not in _PICTURES and _KEYS.isdisjoint(part):
+        return  # nearly always a text
     kinds = [v for k in _MEDIA_TYPE_KEYS if isinstance(v := part.get(k), str)] or [kind]
     # Where two are told, readers differ in which counts: the one that has more in it.
     kind = next((v for v in kinds if not v.lower().startswith(SHOWN)), kinds[0])
@@ -83,7 +91,6 @@ def read_media(
         kind = f"application/{written}"
     elif written in _PICTURE_FORMATS and not kind:
         kind = f"image/{written}"
-    name = word(part, "type")
     fetched = not listed and (fetched or _holds_document(part))
     if name in _PICTURES:
         c.note("image" if "image" in name else "media", link)
@@ -94,8 +101,7 @@ def read_media(
         value = part.get(key)
         if isinstance(value, str):
             _payload(c, part, key, value, kind=kind, voice=voice, link=link, fetched=fetched)
-    for key in ("source", "image_url", "inlineData", "inline_data", "fileData", "file_data",
-                "s3Location", "input_audio", "audio", "image", "video", "file"):  # fmt: skip
+    for key in _HOLDERS:
         value = part.get(key)
         if isinstance(value, dict):
             told = kind or (f"{key}/" if key in ("image", "audio", "video") else "")
@@ -107,7 +113,7 @@ def read_media(
 
 
 def _file_id(c: Collector, part: dict[str, object], link: Link, *, shown: bool) -> None:
-    for key in ("file_id", "fileId"):
+    for key in _FILE_IDS:
         value = part.get(key)
         if not isinstance(value, str) or key in c.read.get(id(part), ()):
             continue

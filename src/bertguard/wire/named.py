@@ -14,6 +14,8 @@ _BATCH_FILES = ("fileName", "file_name", "gcsSource", "gcs_source", "bigquerySou
 # In the words of vLLM and SGLang.
 _EMBEDDINGS = ("prompt_embeds", "input_embeds")
 _ENTRY_IDS = ("id", "file_id", "fileId")
+# Where none of these is, and no type `file_id`, there is nothing to look for.
+NAMES = frozenset({*_EMBEDDINGS, *_LISTS, *_BATCHES, "upload_file_id", "transfer_method", "files"})
 
 
 def read_names(c: Collector, holder: dict[str, object], link: Link) -> None:
@@ -33,6 +35,8 @@ def read_names(c: Collector, holder: dict[str, object], link: Link) -> None:
             tell("unseen_file", (link, key))
     if _is_given(holder, "upload_file_id"):  # Dify
         _unseen(c, holder, (link, "upload_file_id"))
+    if word(holder, "transfer_method") == "remote_url" and _is_given(holder, "url"):
+        _unseen(c, holder, (link, "url"), reason="unseen_document")
     if word(holder, "type") == "file_id" and _is_given(holder, "id"):  # OpenAI's evals
         c.unscan("unseen_file", (link, "id"))
     for key in _BATCHES:  # Gemini
@@ -52,10 +56,12 @@ def _is_given(holder: dict[str, object], key: str) -> bool:
     return bool(word(holder, key))
 
 
-def _unseen(c: Collector, entry: dict[str, object], link: Link) -> None:
+def _unseen(
+    c: Collector, entry: dict[str, object], link: Link, *, reason: str = "unseen_file"
+) -> None:
     """A picture or sound is noted, as it is wherever it stands; anything else is a document."""
     kind = word(entry, "type").partition("/")[0]
     if kind in SHOWN:
         c.note("image" if kind == "image" else "media", link)
     else:
-        c.unscan("unseen_file", link)
+        c.unscan(reason, link)

@@ -222,7 +222,7 @@ def _item(item: dict[str, object], c: Collector, link: Link) -> None:
 def event(document: dict[str, object], c: Collector, link: Link = "") -> None:
     """A frame of a Realtime session, `conversation.item.create`."""
     item = document.get("item")
-    if isinstance(item, dict):
+    if isinstance(item, dict) and word(document, "type").startswith("conversation.item."):
         _item(item, c, (link, "item"))
         c.end_conversation()
 

@@ -9,6 +9,8 @@ from bertguard.wire.media import LEAST_PAYLOAD, read_media, take_shown
 _LISTS = {"images": "image", "image_data": "image", "audio_data": "audio", "video_data": "video",
           "multimodal_data": "media"}  # fmt: skip
 _FRAMES = ("image", "video")
+# Where none of these is there is nothing to look for.
+PICTURES = frozenset({*_LISTS, "image_url", "audio", "bytesBase64Encoded"})
 
 
 def read_pictures(c: Collector, holder: dict[str, object], link: Link, voice: Voice) -> None:

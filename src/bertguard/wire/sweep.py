@@ -5,8 +5,8 @@ from __future__ import annotations
 from bertguard.segments import Channel, Role
 from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, USER_DATA, Collector, Link, Voice, word
 from bertguard.wire.media import FILES, read_encoded, read_media
-from bertguard.wire.named import read_names
-from bertguard.wire.pictures import read_pictures
+from bertguard.wire.named import NAMES, read_names
+from bertguard.wire.pictures import PICTURES, read_pictures
 from bertguard.wire.vocabulary import (
     CALL_KEYS,
     FREE_KEYS,
@@ -18,6 +18,8 @@ from bertguard.wire.vocabulary import (
     is_identifier,
     is_short,
 )
+
+_CALLS = {Role.ASSISTANT: CALL_KEYS | {"input"}, Role.DEFINITION: CALL_KEYS | SCHEMA_KEYS}
 
 
 def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNKNOWN) -> None:
@@ -88,15 +90,15 @@ def _read_unread(
 
     Nor is an address in `fields` of a document fetched.
     """
-    reader = _reader_of(said_by)
+    kind = word(value, "type")
     listed = words or said_by.role is Role.TOOL
-    if not listed:
+    if not listed and (kind == "file_id" or not NAMES.isdisjoint(value)):
         read_names(c, value, place)
-    if not words:
-        read_pictures(c, value, place, reader)
-    if word(value, "type") in FILES or word(value, "kind") == "file":
+    if not (words or PICTURES.isdisjoint(value)):
+        read_pictures(c, value, place, _reader_of(said_by))
+    if kind in FILES or word(value, "kind") == "file":
         listed = listed or (fields and said_by == USER_DATA)
-        read_media(c, value, reader, place, listed=listed)
+        read_media(c, value, _reader_of(said_by), place, listed=listed)
 
 
 def _reader_of(voice: Voice) -> Voice:
@@ -116,6 +118,4 @@ def _is_free(key: str | int, value: object) -> bool:
 
 def _is_called(key: str | int, said_by: Voice) -> bool:
     """True where the arguments of a call begin, or the schema of them."""
-    if key == "input":
-        return said_by.role is Role.ASSISTANT
-    return key in CALL_KEYS or (key in SCHEMA_KEYS and said_by.role is Role.DEFINITION)
+    return key in _CALLS.get(said_by.role, CALL_KEYS)
