@@ -33,10 +33,12 @@ _HOLDERS = ("source", "image_url", "inlineData", "inline_data", "fileData", "fil
 _FILE_IDS = ("file_id", "fileId")
 _ADDRESS_KEYS = ("url", "uri", "image_url")
 SHOWN = ("image/", "audio/", "video/")
+_DOCUMENT = "document/"  # no media type: what a part of that type tells what is in it
 # Parts and keys that hold a document, so that an address in them is fetched whatever its kind.
 _DOCUMENTS = frozenset({"document", "file", "input_file"})
 _PICTURES = frozenset({"image", "image_url", "input_image", "input_audio", "audio", "video",
-                       "video_url", "input_video", "image_embeds", "audio_embeds"})  # fmt: skip
+                       "video_url", "input_video", "image_embeds", "audio_embeds",
+                       "image_file"})  # fmt: skip
 # Keys of such parts that hold the picture or sound itself, where others have an object.
 _SHOWN_KEYS = ("input_audio", "audio", "image", "video", "image_embeds", "audio_embeds")
 _KEYS = frozenset({*_PAYLOAD_KEYS, *_HOLDERS, *_FILE_IDS})
@@ -83,7 +85,10 @@ def read_media(
         return  # nearly always a text
     kinds = [v for k in _MEDIA_TYPE_KEYS if isinstance(v := part.get(k), str)] or [kind]
     # Where two are told, readers differ in which counts: the one that has more in it.
-    kind = next((v for v in kinds if not v.lower().startswith(SHOWN)), kinds[0])
+    told = next((v for v in kinds if not v.lower().startswith(SHOWN)), kinds[0])
+    # What calls itself a document is no picture, whichever kind its source names.
+    document = name == "document" or _DOCUMENT in (kind, told)
+    kind = "" if document and told.lower().startswith((*SHOWN, _DOCUMENT)) else told
     written = word(part, "format")
     if written in _TEXT_FORMATS:
         kind = "text/plain"
@@ -104,7 +109,8 @@ def read_media(
     for key in _HOLDERS:
         value = part.get(key)
         if isinstance(value, dict):
-            told = kind or (f"{key}/" if key in ("image", "audio", "video") else "")
+            held = f"{key}/" if key in ("image", "audio", "video") else ""
+            told = kind or (_DOCUMENT if document else held)
             inner = fetched or key == "file"
             read_media(c, value, voice, (link, key), kind=told, shown=shown, fetched=inner,
                        listed=listed)  # fmt: skip
