@@ -74,6 +74,24 @@ async def test_definitions_of_tools_are_scored_in_the_middleware_and_opt_in_in_t
     assert not (await judged(lenient, path, body, client=False)).blocked
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "plain"),
+    [
+        ("/v1/assistants", {"model": "m", "instructions": ATTACK}, "/my/assistants"),
+        ("/v1/threads/t/runs", {"assistant_id": "a", "instructions": ATTACK}, "/runs"),
+        ("/v1beta/interactions", {"input": BENIGN, "system_instruction": ATTACK}, "/interactions"),
+        ("/v1/responses", {"input": [{"type": "shell_call", "action": ATTACK}]}, "/ask"),
+    ],
+)
+async def test_what_the_application_and_the_model_wrote_is_trusted_in_the_client_at_its_path(
+    guard: Guard, path: str, body: dict[str, object], plain: str
+) -> None:
+    """The middleware scores it, and so does the client where no format promises whose it is."""
+    assert (await judged(guard, path, body, client=False)).blocked
+    assert not (await judged(guard, path, body, client=True)).blocked
+    assert (await judged(guard, plain, body, client=True)).blocked
+
+
 @pytest.mark.parametrize(("path", "body"), EMBEDDED)
 async def test_what_is_embedded_is_scored_in_the_middleware_and_opt_in_in_the_client(
     guard: Guard, path: str, body: object

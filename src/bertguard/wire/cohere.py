@@ -19,8 +19,7 @@ from bertguard.wire.collector import (
     Voice,
     word,
 )
-from bertguard.wire.media import read_images
-from bertguard.wire.parts import read_content
+from bertguard.wire.parts import fields_of, read_content
 
 _VOICES: dict[str, Voice] = {
     "USER": USER,
@@ -46,15 +45,27 @@ def chat(document: dict[str, object], c: Collector, link: Link = "") -> None:
         c.turn(USER, [message], link)
     openai.messages(document, c, link)
     c.end_conversation()
-    c.region(document.get("documents"), USER_DATA)
+    _documents(document, c, link)
     c.region(document.get("tool_results"), TOOL_DATA)
     if document.get("conversation_id"):
         c.note("unseen_history", (link, "conversation_id"))
     openai.written_by_the_application(document, c)
 
 
+def _documents(document: dict[str, object], c: Collector, link: Link) -> None:
+    """What the sweep reads field by field, and each together: an attack may be cut between them."""
+    documents = document.get("documents")
+    c.region(documents, USER_DATA)
+    for number, given in enumerate(documents if isinstance(documents, list) else []):
+        if isinstance(given, dict):
+            place: Link = ((link, "documents"), number)
+            c.join(fields_of(given), USER_DATA, place)
+            data = given.get("data")
+            if isinstance(data, dict):
+                c.join(fields_of(data), USER_DATA, (place, "data"))
+
+
 def embed(document: dict[str, object], c: Collector, link: Link = "") -> None:
     """`POST /v1/embed` and `/v2/embed`."""
     for key in ("texts", "inputs"):
         read_content(c, document, key, EMBEDDING, link)
-    read_images(c, document, link)

@@ -12,6 +12,7 @@ from bertguard.wire.collector import Collector, Link
 
 Reader = Callable[[dict[str, object], Collector, Link], None]
 
+_PROJECT = "(projects/[^/]+/locations/[^/]+/)?"
 _DIALECTS: tuple[tuple[str, str, Reader], ...] = (
     ("ollama.embeddings", r"/api/embed(dings)?", ollama.embed),
     ("cohere.embeddings", r"/v[12]/embed", cohere.embed),
@@ -19,13 +20,18 @@ _DIALECTS: tuple[tuple[str, str, Reader], ...] = (
     ("openai.embeddings", r"/(embeddings|moderations)", openai.inputs),
     ("openai.chat", r"/(chat|agents)/completions", openai.chat),
     ("openai.responses", r"/responses(/input_tokens|/compact)?", openai.responses),
+    ("openai.threads", r"/(v1|openai)/threads/[^/]+/runs(/[^/]+(/\w+)?)?", openai.run),
     ("openai.threads", r"/threads/([^/]+/messages|runs)", openai.thread),
-    ("openai.conversations", r"/conversations(/[^/]+(/items)?)?", openai.responses),
+    ("openai.assistants", r"/(v1|openai)/assistants(/[^/]+)?", openai.thread),
+    ("openai.conversations", r"/conversations/[^/]+(/items|/restart)?", openai.continued),
+    ("openai.conversations", r"/conversations", openai.responses),
     ("anthropic.messages", r"/messages(/count_tokens)?", anthropic.messages),
     ("anthropic.messages", r"/models/[^/]+:(stream)?rawpredict", anthropic.messages),
     ("anthropic.batches", r"/messages/batches", anthropic.batches),
+    ("anthropic.sessions", r"/v1/sessions/[^/]+/events", anthropic.session),
     ("anthropic.complete", r"/v1/complete", anthropic.complete),
     ("openai.completions", r"/completions", openai.completions),
+    ("gemini.interactions", rf"/v1\w*/{_PROJECT}interactions", gemini.interactions),
     ("gemini.batch", r"/models/[^/]+:(async)?batch\w+", gemini.batch),
     ("gemini.generate", r"/[^/]+:\w*(generate|embed|count|predict)\w*", gemini.generate),
     ("ollama.chat", r"/api/chat", ollama.chat),
@@ -48,6 +54,8 @@ EMBEDDINGS = re.compile(
 )
 
 
+_RESPONSES: frozenset[Reader] = frozenset({openai.responses, openai.continued, gemini.interactions})
+_THREADS: frozenset[Reader] = frozenset({openai.thread, openai.run})
 # By key: how it is read where the reader of the dialect (one of the last) leaves it alone.
 SHAPES: tuple[tuple[str, Reader, frozenset[Reader]], ...] = (
     ("messages", openai.chat, frozenset({openai.chat, anthropic.messages, cohere.chat, ollama.chat,
@@ -55,14 +63,17 @@ SHAPES: tuple[tuple[str, Reader, frozenset[Reader]], ...] = (
     ("contents", gemini.generate, frozenset({gemini.generate, gemini.batch, gemini.embed})),
     ("chat_history", cohere.chat, frozenset({cohere.chat})),
     ("message", cohere.chat, frozenset({cohere.chat})),
-    ("input", openai.responses, frozenset({openai.responses, openai.inputs})),
-    ("inputs", openai.responses, frozenset({openai.responses, cohere.embed})),
-    ("items", openai.responses, frozenset({openai.responses})),
-    ("prompt", openai.completions, frozenset({openai.completions, openai.responses, ollama.generate,
-                                              bedrock.invoke, anthropic.complete})),
+    ("input", openai.responses, _RESPONSES | {openai.inputs}),
+    ("inputs", openai.responses, _RESPONSES | {cohere.embed}),
+    ("items", openai.responses, _RESPONSES),
+    ("prompt", openai.completions, _RESPONSES | {openai.completions, ollama.generate,
+                                                 bedrock.invoke, anthropic.complete}),
     ("jsonrpc", mcp.message, frozenset({mcp.message})),
-    ("content", openai.thread, frozenset({openai.thread, gemini.embed, gemini.generate})),
-    ("thread", openai.thread, frozenset({openai.thread})),
+    ("content", openai.thread, _THREADS | {gemini.embed, gemini.generate}),
+    ("thread", openai.thread, _THREADS),
+    ("tool_outputs", openai.thread, _THREADS),
+    ("item", openai.event, frozenset({openai.event})),
+    ("events", anthropic.events, frozenset({anthropic.events, anthropic.session})),
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ Source: https://ai.google.dev/api/generate-content
 
 from __future__ import annotations
 
+from bertguard.wire import openai
 from bertguard.wire.collector import (
     ASSISTANT,
     DEFINITION,
@@ -17,7 +18,6 @@ from bertguard.wire.collector import (
     Link,
     word,
 )
-from bertguard.wire.openai import VOICES
 from bertguard.wire.parts import read_content, read_part
 
 
@@ -46,6 +46,14 @@ def generate(document: dict[str, object], c: Collector, link: Link = "") -> None
     nested = document.get("generateContentRequest")
     if isinstance(nested, dict):
         generate(nested, c, (link, "generateContentRequest"))
+
+
+def interactions(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /v1beta/interactions`: items like those of OpenAI's responses."""
+    c.text(document, "system_instruction", SYSTEM, link)
+    openai.items(document, c, link)
+    openai.written_by_the_application(document, c)
+    c.region(document.get("generation_config"), DEVELOPER)
 
 
 def batch(document: dict[str, object], c: Collector, link: Link = "") -> None:
@@ -80,7 +88,7 @@ def _requests(value: object, link: Link) -> list[tuple[dict[str, object], Link]]
 
 
 def _content(content: dict[str, object], c: Collector, link: Link, *, role: str = "") -> None:
-    voice = VOICES.get(role or word(content, "role"), USER)
+    voice = openai.VOICES.get(role or word(content, "role"), USER)
     c.region(content, voice)
     parts = content.get("parts")
     texts: list[str] = []

@@ -23,6 +23,9 @@ def message(document: dict[str, object], c: Collector, link: Link = "") -> None:
         if isinstance(inner, dict):  # Agent2Agent: one turn, in parts
             openai.turn(inner, c, (place, "message"))
             c.end_conversation()
+            for key in ("contextId", "context_id", "taskId", "task_id", "referenceTaskIds"):
+                if inner.get(key):
+                    c.note("unseen_history", ((place, "message"), key))
     result = document.get("result")
     if isinstance(result, dict):
         place = (link, "result")

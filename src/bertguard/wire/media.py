@@ -8,11 +8,13 @@ import re
 
 from bertguard.segments import Channel, Role
 from bertguard.wire.collector import Collector, Link, Voice, word
+from bertguard.wire.vocabulary import is_identifier
 
 _MEDIA_TYPE_KEYS = ("media_type", "mime_type", "mimeType", "mediaType")
 _PAYLOAD_KEYS = (
     "data",
     "bytes",
+    "bytesBase64Encoded",
     "file_data",
     "blob",
     "base64",
@@ -25,10 +27,21 @@ _PAYLOAD_KEYS = (
     "file_url",
     "document_url",
 )
+# Keys of an object that has one of them.
+_HOLDERS = ("source", "image_url", "inlineData", "inline_data", "fileData", "file_data",
+            "s3Location", "input_audio", "audio", "image", "video", "file")  # fmt: skip
+_FILE_IDS = ("file_id", "fileId")
 _ADDRESS_KEYS = ("url", "uri", "image_url")
-_SHOWN = ("image/", "audio/", "video/")
+SHOWN = ("image/", "audio/", "video/")
+_DOCUMENT = "document/"  # no media type: what a part of that type tells what is in it
+# Parts and keys that hold a document, so that an address in them is fetched whatever its kind.
+_DOCUMENTS = frozenset({"document", "file", "input_file"})
 _PICTURES = frozenset({"image", "image_url", "input_image", "input_audio", "audio", "video",
-                       "video_url", "input_video"})  # fmt: skip
+                       "video_url", "input_video", "image_embeds", "audio_embeds",
+                       "image_file"})  # fmt: skip
+# Keys of such parts that hold the picture or sound itself, where others have an object.
+_SHOWN_KEYS = ("input_audio", "audio", "image", "video", "image_embeds", "audio_embeds")
+_KEYS = frozenset({*_PAYLOAD_KEYS, *_HOLDERS, *_FILE_IDS})
 # Parts that hand the file of this id to the model; elsewhere an id only names one.
 FILES = frozenset(
     {"file", "input_file", "document", "container_upload", "file_search", "tool_file"}
@@ -37,7 +50,7 @@ FILES = frozenset(
 _TEXT_FORMATS = frozenset({"txt", "md", "csv", "html"})
 _FILE_FORMATS = frozenset({"pdf", "doc", "docx", "xls", "xlsx"})
 _PICTURE_FORMATS = frozenset({"png", "jpeg", "gif", "webp"})
-_LEAST_PAYLOAD = 64
+LEAST_PAYLOAD = 64
 _HEADS = (
     (b"\x89PNG\r\n\x1a\n", "image"), (b"\xff\xd8\xff", "image"), (b"GIF8", "image"),
     (b"BM", "image"), (b"II*\0", "image"), (b"MM\0*", "image"), (b"ID3", "audio"),
@@ -46,20 +59,36 @@ _HEADS = (
     (b"#!AMR", "audio"), (b"\x1aE\xdf\xa3", "video"),
 )  # fmt: skip
 # PDF, ZIP (and the office formats that are one), the older office formats.
-_DOCUMENT_HEADS = (b"%PDF-", b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
+DOCUMENT_HEADS = (b"%PDF-", b"PK\x03\x04", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 _NO_BASE64 = re.compile(r"[^A-Za-z0-9+/]+")
 
 
 def read_media(
-    c: Collector, part: dict[str, object], voice: Voice, link: Link, *, kind: str = ""
+    c: Collector,
+    part: dict[str, object],
+    voice: Voice,
+    link: Link,
+    *,
+    kind: str = "",
+    shown: bool = False,
+    fetched: bool = False,
+    listed: bool = False,
 ) -> None:
     """Deal with the encoded payloads of one part; what is left of it is swept as text.
 
-    `voice` says what can be read of them; `kind` is the media type that the holder names.
+    `voice` says what can be read of them; `kind` is the media type that the holder names, and
+    `shown` that it is a picture or a sound. An address is `fetched` where the holder is a document;
+    in what a tool has `listed` it is a word.
     """
+    name = word(part, "type")
+    if name not in _PICTURES and _KEYS.isdisjoint(part):
+        return  # nearly always a text
     kinds = [v for k in _MEDIA_TYPE_KEYS if isinstance(v := part.get(k), str)] or [kind]
     # Where two are told, readers differ in which counts: the one that has more in it.
-    kind = next((v for v in kinds if not v.lower().startswith(_SHOWN)), kinds[0])
+    told = next((v for v in kinds if not v.lower().startswith(SHOWN)), kinds[0])
+    # What calls itself a document is no picture, whichever kind its source names.
+    document = name == "document" or _DOCUMENT in (kind, told)
+    kind = "" if document and told.lower().startswith((*SHOWN, _DOCUMENT)) else told
     written = word(part, "format")
     if written in _TEXT_FORMATS:
         kind = "text/plain"
@@ -67,31 +96,52 @@ def read_media(
         kind = f"application/{written}"
     elif written in _PICTURE_FORMATS and not kind:
         kind = f"image/{written}"
-    name = word(part, "type")
+    fetched = not listed and (fetched or _holds_document(part))
     if name in _PICTURES:
         c.note("image" if "image" in name else "media", link)
         kind = kind or ("image/" if "image" in name else "audio/")
-    for key in _PAYLOAD_KEYS:
+    shown = shown or name in _PICTURES
+    kind = kind.lower()
+    for key in (*_PAYLOAD_KEYS, *(_SHOWN_KEYS if name in _PICTURES else ())):
         value = part.get(key)
         if isinstance(value, str):
-            _payload(c, part, key, value, kind=kind.lower(), voice=voice, link=link)
-    for key in ("source", "image_url", "inlineData", "inline_data", "fileData", "file_data",
-                "s3Location", "input_audio", "audio", "image", "video", "file"):  # fmt: skip
+            _payload(c, part, key, value, kind=kind, voice=voice, link=link, fetched=fetched)
+    for key in _HOLDERS:
         value = part.get(key)
         if isinstance(value, dict):
-            shown = f"{key}/" if key in ("image", "audio", "video") else ""
-            read_media(c, value, voice, (link, key), kind=kind or shown)
-    file_id = part.get("file_id") or part.get("fileId")
-    if isinstance(file_id, str) and (name in FILES or not (name or voice.role is Role.TOOL)):
-        c.unscan("unseen_file", (link, "file_id"))
+            held = f"{key}/" if key in ("image", "audio", "video") else ""
+            told = kind or (_DOCUMENT if document else held)
+            inner = fetched or key == "file"
+            read_media(c, value, voice, (link, key), kind=told, shown=shown, fetched=inner,
+                       listed=listed)  # fmt: skip
+    if name in FILES or not (name or voice.role is Role.TOOL):
+        _file_id(c, part, link, shown=shown and kind.startswith(SHOWN))
+
+
+def _file_id(c: Collector, part: dict[str, object], link: Link, *, shown: bool) -> None:
+    for key in _FILE_IDS:
+        value = part.get(key)
+        if not isinstance(value, str) or key in c.read.get(id(part), ()):
+            continue
+        if shown and is_identifier(value):
+            c.mark(part, key)  # noted as a picture; the sweep does not see whose file it is
+        else:
+            c.unscan("unseen_file", (link, key))
+
+
+def _holds_document(part: dict[str, object]) -> bool:
+    """Whether a part is a document by its own word: a name of a file beside an address is one."""
+    if word(part, "type") in _DOCUMENTS or word(part, "kind") in _DOCUMENTS:
+        return True
+    return isinstance(part.get("filename"), str) and word(part, "type") not in _PICTURES
 
 
 def take_opaque(c: Collector, part: dict[str, object], key: str, link: Link) -> None:
     """Bytes of the provider's own (a signature, hidden reasoning, a picture): noted, not scored."""
     value = part.get(key)
-    if isinstance(value, str) and len(value) >= _LEAST_PAYLOAD:
-        raw = _decoded(value)
-        if raw is not None and not _is_text(raw) and c.mark(part, key):
+    if isinstance(value, str) and len(value) >= LEAST_PAYLOAD:
+        raw = decoded(value)
+        if raw is not None and not is_text(raw) and c.mark(part, key):
             c.note("opaque", (link, key))
 
 
@@ -104,6 +154,7 @@ def _payload(
     kind: str,
     voice: Voice,
     link: Link,
+    fetched: bool,
 ) -> None:
     if key in c.read.get(id(part), ()) or word(part, "type") == "text":
         return  # dealt with already, or plain text by its own word
@@ -118,40 +169,62 @@ def _payload(
         # An address beside the text itself only names it (MCP resources), and one of a page or
         # a link without any kind is text like any other.
         named = any(isinstance(part.get(inline), str) for inline in ("text", "blob", "data"))
-        fetched = word(part, "type") == "url" or key not in _ADDRESS_KEYS
-        fetched = fetched or value[:5].lower() in ("s3://", "gs://")
-        if (fetched or (kind and not named)) and not kind.startswith(_SHOWN):
+        always = word(part, "type") == "url" or key not in _ADDRESS_KEYS
+        always = always or value[:5].lower() in ("s3://", "gs://")
+        if (always or ((kind or fetched) and not named)) and not kind.startswith(SHOWN):
             c.unscan("unseen_document", place)
         return
     elif key in _ADDRESS_KEYS:
         return
-    if kind.startswith(_SHOWN):
-        # Only what cannot be read as text is taken out of the sweep: a sentence stays in it.
-        raw = _decoded(encoded)
-        if raw is not None and not _is_text(raw):
-            c.mark(part, key)
-            c.note(kind.split("/")[0], place)
-        elif raw is not None:
-            c.say(raw.decode("utf-8"), voice, place)
+    if kind.startswith(SHOWN):
+        if key not in _SHOWN_KEYS or len(encoded) >= LEAST_PAYLOAD:
+            take_shown(c, part, key, encoded, shown=kind.split("/")[0], voice=voice, link=place)
         return
-    if len(encoded) < _LEAST_PAYLOAD and not kind:
+    if len(encoded) < LEAST_PAYLOAD and not kind:
         return
-    raw = _decoded(encoded)
+    raw = decoded(encoded)
     if raw is None and kind.startswith("text/"):
         raw = _leniently_decoded(encoded)
-        if raw is None or not _is_text(raw):
+        if raw is None or not is_text(raw):
             return  # its text stands there plainly
     if raw is None:
         # Most decoders pass over what is no base64; the string itself is left to the sweep.
         if kind and _leniently_decoded(encoded) is not None:
             c.unscan("document_media", place)
         return
-    if _is_text(raw):
+    if is_text(raw):
         # Also left to the sweep: what decodes by chance may be meant as it stands.
         c.say(raw.decode("utf-8"), voice, place)
     else:
         c.mark(part, key)
         c.unscan("document_media" if kind else "unknown_media", place)
+
+
+def take_shown(
+    c: Collector,
+    holder: dict[str, object] | list[object],
+    key: str | int,
+    encoded: str,
+    *,
+    shown: str,
+    voice: Voice,
+    link: Link,
+) -> None:
+    """A picture or sound in base64 at `link`, which is noted; a document is none by its label.
+
+    Only what cannot be read as text is taken out of the sweep: a sentence stays in it.
+    """
+    raw = decoded(encoded)
+    if raw is None:
+        return
+    if is_text(raw):
+        c.say(raw.decode("utf-8"), voice, link)
+        return
+    c.mark(holder, key)
+    if raw.startswith(DOCUMENT_HEADS):
+        c.unscan("document_media", link)
+    else:
+        c.note(shown, link)
 
 
 def read_encoded(c: Collector, text: str, voice: Voice, link: Link) -> None:
@@ -161,18 +234,18 @@ def read_encoded(c: Collector, text: str, voice: Voice, link: Link) -> None:
     """
     if text[:5].lower() == "data:":
         text = text.partition(",")[2]
-    if len(text) < _LEAST_PAYLOAD:
+    if len(text) < LEAST_PAYLOAD:
         return
-    raw = _decoded(text)
+    raw = decoded(text)
     if raw is None:
         return
-    if raw.startswith(_DOCUMENT_HEADS):
+    if raw.startswith(DOCUMENT_HEADS):
         c.unscan("unknown_media", link, voice)
-    elif _is_text(raw):
+    elif is_text(raw):
         c.say(raw.decode("utf-8"), voice._replace(channel=Channel.DATA), link)
 
 
-def _decoded(text: str) -> bytes | None:
+def decoded(text: str) -> bytes | None:
     """The bytes of base64, standard or URL-safe, or None; words with spaces are no base64."""
     if " " in text.strip():
         return None
@@ -204,7 +277,7 @@ def sniffed(raw: bytes) -> str:
     return next((kind for head, kind in _HEADS if raw.startswith(head)), "")
 
 
-def _is_text(raw: bytes) -> bool:
+def is_text(raw: bytes) -> bool:
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
@@ -212,18 +285,3 @@ def _is_text(raw: bytes) -> bool:
     if "".join(text.split()).isprintable():
         return True  # nearly always, and without a look at every single character
     return sum(c.isprintable() or c.isspace() for c in text) >= 0.95 * len(text)
-
-
-def read_images(c: Collector, holder: dict[str, object], link: Link) -> None:
-    """Ollama's and Cohere's `images`: base64 pictures without any type, or as data URLs."""
-    images = holder.get("images")
-    if not isinstance(images, list):
-        return
-    for number, image in enumerate(images):
-        place: Link = ((link, "images"), number)
-        raw = None
-        if isinstance(image, str):
-            raw = _decoded(image.partition(",")[2] if image[:5].lower() == "data:" else image)
-        if raw is not None and not _is_text(raw):
-            c.mark(images, number)
-            c.note("image", place)

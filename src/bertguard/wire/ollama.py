@@ -7,17 +7,12 @@ from __future__ import annotations
 
 from bertguard.wire import openai
 from bertguard.wire.collector import ASSISTANT, EMBEDDING, SYSTEM, USER, Collector, Link
-from bertguard.wire.media import read_images
 from bertguard.wire.parts import read_content
 
 
 def chat(document: dict[str, object], c: Collector, link: Link = "") -> None:
     """`POST /api/chat`."""
     openai.messages(document, c, link)
-    turns = document.get("messages")
-    for number, message in enumerate(turns if isinstance(turns, list) else []):
-        if isinstance(message, dict):
-            read_images(c, message, (((link, "messages"), number)))
     openai.written_by_the_application(document, c)
 
 
@@ -27,7 +22,6 @@ def generate(document: dict[str, object], c: Collector, link: Link = "") -> None
         c.text(document, key, SYSTEM, link)
     for key in ("prompt", "suffix"):
         c.text(document, key, USER, link)
-    read_images(c, document, link)
     if document.get("context"):
         c.note("unseen_history", (link, "context"))
         # Token ids, which the server made of earlier turns, or so the sender says.

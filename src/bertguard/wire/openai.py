@@ -36,7 +36,8 @@ VOICES: dict[str, Voice] = {
 }
 # A prompt that only the model's own tokenizer could read: vLLM's and SGLang's words for it.
 _PROMPT_IDS = ("prompt_token_ids", "token_ids", "input_ids")
-_PROMPT_EMBEDDINGS = ("prompt_embeds", "input_embeds")
+# `inputs` is Mistral's word, `items` that of the Conversations API.
+_ITEMS = ("input", "inputs", "items")
 # Items of the Responses API that bring what a tool gave back.
 _OUTPUTS = frozenset(
     {
@@ -44,6 +45,22 @@ _OUTPUTS = frozenset(
         "local_shell_call_output", "shell_call_output", "apply_patch_call_output",
         "mcp_call", "mcp_list_tools", "file_search_call", "web_search_call",
         "code_interpreter_call", "image_generation_call", "tool_search_output", "program_output",
+        "multi_agent_call_output",
+        # Mistral's conversations.
+        "function.result",
+    }
+)  # fmt: skip
+# Items that are the model's own, and so sent back in its name.
+_CALLS = frozenset(
+    {
+        "function_call", "custom_tool_call", "reasoning", "compaction", "computer_call",
+        "shell_call", "local_shell_call", "apply_patch_call", "mcp_approval_request",
+        "tool_search_call", "program", "agent_message", "multi_agent_call",
+        # Gemini's interactions.
+        "thought", "model_output", "google_search_call", "url_context_call", "google_maps_call",
+        "code_execution_call", "mcp_server_tool_call", "retrieval_call",
+        # Mistral's conversations.
+        "function.call",
     }
 )  # fmt: skip
 
@@ -54,6 +71,8 @@ def chat(document: dict[str, object], c: Collector, link: Link = "") -> None:
     prediction = document.get("prediction")
     if isinstance(prediction, dict):
         read_content(c, prediction, "content", ASSISTANT, (link, "prediction"))
+    if document.get("prompt_id"):  # LiteLLM
+        c.note("unseen_template", (link, "prompt_id"))
     written_by_the_application(document, c)
 
 
@@ -68,8 +87,9 @@ def messages(
 
 
 def thread(document: dict[str, object], c: Collector, link: Link = "") -> None:
-    """`POST /v1/threads/{id}/messages`, one turn; `/v1/threads/runs`, a thread and a run."""
-    c.text(document, "instructions", SYSTEM, link)
+    """Assistants: an assistant, a thread, one turn of it, a run, and what tools gave it back."""
+    for key in ("instructions", "additional_instructions"):
+        c.text(document, key, SYSTEM, link)
     if "role" in document:
         turn(document, c, link)
         c.end_conversation()
@@ -78,7 +98,18 @@ def thread(document: dict[str, object], c: Collector, link: Link = "") -> None:
         messages(inner, c, (link, "thread"))
     for key in ("messages", "additional_messages"):
         messages(document, c, link, key=key)
+    given = document.get("tool_outputs")
+    c.region(given, TOOL_DATA)
+    for number, item in enumerate(given if isinstance(given, list) else []):
+        if isinstance(item, dict):
+            read_content(c, item, "output", TOOL_DATA, ((link, "tool_outputs"), number))
     written_by_the_application(document, c)
+
+
+def run(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /v1/threads/{id}/runs` and what follows there: the turns are at the provider."""
+    c.note("unseen_history", ":path")
+    thread(document, c, link)
 
 
 def turn(message: dict[str, object], c: Collector, link: Link) -> None:
@@ -113,7 +144,20 @@ def turn(message: dict[str, object], c: Collector, link: Link) -> None:
 def responses(document: dict[str, object], c: Collector, link: Link = "") -> None:
     """`POST /v1/responses`."""
     c.text(document, "instructions", SYSTEM, link)
-    for key in ("previous_response_id", "conversation"):
+    items(document, c, link)
+    written_by_the_application(document, c)
+
+
+def continued(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /v1/conversations/{id}` (Mistral) and its like: earlier turns are at the provider."""
+    if any(key in document for key in _ITEMS):
+        c.note("unseen_history", ":path")
+    responses(document, c, link)
+
+
+def items(document: dict[str, object], c: Collector, link: Link) -> None:
+    """The input of a response, and what it goes on from."""
+    for key in ("previous_response_id", "previous_interaction_id", "conversation"):
         if document.get(key):
             c.note("unseen_history", (link, key))
     prompt = document.get("prompt")
@@ -125,14 +169,15 @@ def responses(document: dict[str, object], c: Collector, link: Link = "") -> Non
         for name, value in variables.items() if isinstance(variables, dict) else ():
             if isinstance(value, dict):
                 read_part(c, value, USER, (((link, "prompt"), "variables"), name))
-    # `inputs` is Mistral's word, `items` that of the Conversations API.
-    for key in ("input", "inputs", "items"):
+    for key in _ITEMS:
         given = document.get(key)
         if isinstance(given, str):
             c.text(document, key, USER, link)
         elif isinstance(given, list):
             _conversation(given, c, (link, key), _item)
-    written_by_the_application(document, c)
+        elif isinstance(given, dict) and word(given, "type"):  # Gemini takes one part, too
+            _item(given, c, (link, key))
+            c.end_conversation()
 
 
 def _conversation(
@@ -157,20 +202,29 @@ def _item(item: dict[str, object], c: Collector, link: Link) -> None:
         c.note("unseen_history", link)
     if kind in _OUTPUTS:
         c.region(item, TOOL_DATA)
-        for key in ("output", "results", "outputs", "error"):
-            read_content(c, item, key, TOOL_DATA, link)
         take_opaque(c, item, "result", link)  # a picture that was made
+        for key in ("output", "results", "outputs", "result", "error"):
+            read_content(c, item, key, TOOL_DATA, link)
         c.turn(TOOL_DATA, [], link)
-    elif kind in ("function_call", "custom_tool_call", "reasoning", "compaction"):
+    elif kind in _CALLS:
         c.region(item, ASSISTANT)
         for key in ("arguments", "input", "summary", "content"):
             read_content(c, item, key, ASSISTANT, link)
-        take_opaque(c, item, "encrypted_content", link)
+        for key in ("encrypted_content", "signature"):
+            take_opaque(c, item, key, link)
         c.turn(ASSISTANT, [], link)
     elif "role" in item:
         turn(item, c, link)
     else:
         c.turn(USER, read_part(c, item, USER, link), link)
+
+
+def event(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """A frame of a Realtime session, `conversation.item.create`."""
+    item = document.get("item")
+    if isinstance(item, dict) and word(document, "type").startswith("conversation.item."):
+        _item(item, c, (link, "item"))
+        c.end_conversation()
 
 
 def completions(document: dict[str, object], c: Collector, link: Link = "") -> None:
@@ -196,22 +250,14 @@ def _token_ids(c: Collector, value: object, voice: Voice, link: Link) -> None:
 
 
 def prompt_ids(document: dict[str, object], c: Collector, link: Link = "") -> None:
-    """Prompts in the words of a model, or as what it makes of them, under keys of their own."""
+    """Prompts in the words of a model, under keys of their own."""
     for key in _PROMPT_IDS:
         _token_ids(c, document.get(key), UNKNOWN, (link, key))
-    for key in _PROMPT_EMBEDDINGS:
-        if document.get(key):
-            c.unscan("prompt_embeddings", (link, key))
 
 
 def written_by_the_application(document: dict[str, object], c: Collector) -> None:
     """Definitions of tools and formats: the application's own words."""
     for key in ("tools", "functions", "toolConfig"):
         c.region(document.get(key), DEFINITION)
-    tools = document.get("tools")
-    for number, tool in enumerate(tools if isinstance(tools, list) else []):
-        container = tool.get("container") if isinstance(tool, dict) else None
-        if isinstance(container, dict) and container.get("file_ids"):
-            c.unscan("unseen_file", ((("", "tools"), number), "container"))
     for key in ("response_format", "text", "tool_choice"):
         c.region(document.get(key), DEVELOPER)

@@ -11,10 +11,10 @@ from bertguard.wire.collector import TOOL_DATA, USER_DATA, Collector, Link, Voic
 from bertguard.wire.media import read_media, take_opaque
 
 # Keys under which a part carries plain text of the speaker.
-_TEXT_KEYS = ("text", "refusal", "thinking", "input_text", "output_text")
-# Types of parts that bring what a tool or a search found, beside all that end in "tool_result".
+_TEXT_KEYS = ("text", "refusal", "thinking", "input_text", "output_text", "prompt_string")
+# Types of parts that bring what a tool or a search found, beside all that end in "_result".
 # Models send some of them in turns of their own, and what is in there is a stranger's all the same.
-_FOUND = frozenset({"function_result", "mcp_tool_listing", "tool_reference"})
+_FOUND = frozenset({"mcp_tool_listing", "tool_reference"})
 # Bytes that a provider made for itself, sent back as they came.
 _OPAQUE_KEYS = ("signature", "encrypted_content", "thoughtSignature", "thought_signature",
                 "redactedContent")  # fmt: skip
@@ -49,7 +49,7 @@ def read_content(
 def read_part(c: Collector, part: dict[str, object], voice: Voice, link: Link) -> list[str]:
     """One part of a content; returns the texts of the speaker in it."""
     kind = word(part, "type")
-    found = kind in _FOUND or kind.endswith("tool_result")
+    found = kind in _FOUND or (kind.endswith("_result") and kind != "search_result")
     if found or "toolResult" in part or "functionResponse" in part:
         _found(c, part, link)
         return []
@@ -82,7 +82,8 @@ def read_part(c: Collector, part: dict[str, object], voice: Voice, link: Link) -
 
 def _found(c: Collector, part: dict[str, object], link: Link) -> None:
     c.region(part, TOOL_DATA)
-    for key in ("content", "output", "toolResult", "functionResponse", "response", "parts"):
+    for key in ("content", "output", "result", "toolResult", "functionResponse", "response",
+                "parts"):  # fmt: skip
         value = part.get(key)
         if isinstance(value, dict) and key in ("toolResult", "functionResponse"):
             _found(c, value, (link, key))
@@ -90,15 +91,35 @@ def _found(c: Collector, part: dict[str, object], link: Link) -> None:
             read_content(c, part, key, TOOL_DATA, link)
 
 
-def _document(c: Collector, part: dict[str, object], voice: Voice, link: Link) -> None:
-    """Something that the model only reads: title, context and text of a document."""
+def _document(
+    c: Collector, part: dict[str, object], voice: Voice, link: Link, *, key: str = ""
+) -> None:
+    """Something that the model only reads, and its texts together: an attack may be cut there."""
+    c.join(_texts_of(c, part, voice, link, key=key), voice, link)
+
+
+def _texts_of(
+    c: Collector, part: dict[str, object], voice: Voice, link: Link, *, key: str = ""
+) -> list[str]:
+    """Title, context and text of a document, in order.
+
+    `key` is that of the holder: fields of Cohere's `data` are words, an address among them as well.
+    """
     c.region(part, voice)
-    read_media(c, part, voice, link)
-    for key in ("title", "context", "text", "data", "name"):
-        c.text(part, key, voice, link) if isinstance(part.get(key), str) else None
-    for key in ("source", "document", "searchResult", "content", "file", "resource", "data"):
-        value = part.get(key)
-        if key == "content" and isinstance(value, str | list):
-            read_content(c, part, key, voice, link)
+    read_media(c, part, voice, link, fetched=key == "document", listed=key == "data")
+    texts = fields_of(part) if key == "data" else []
+    for name in ("title", "context", "text", "data", "name"):
+        text = c.text(part, name, voice, link)
+        texts += [text] if text and key != "data" else []
+    for name in ("source", "document", "searchResult", "content", "file", "resource", "data"):
+        value = part.get(name)
+        if name == "content" and isinstance(value, str | list):
+            texts += read_content(c, part, name, voice, link)
         elif isinstance(value, dict):
-            _document(c, value, voice, (link, key))
+            texts += _texts_of(c, value, voice, (link, name), key=name)
+    return texts
+
+
+def fields_of(document: dict[str, object]) -> list[str]:
+    """The texts of a document with fields of its own, as a model is shown them one by one."""
+    return [value for value in document.values() if isinstance(value, str)]

@@ -22,10 +22,18 @@ IDENTIFIER_KEYS = frozenset(
 FREE_KEYS = frozenset(
     {
         "response", "structuredContent", "arguments", "args", "json", "output", "outputs",
-        "documents", "variables", "promptVariables",
+        "documents", "variables", "promptVariables", "prompt_variables", "data", "result",
+        "attributes", "chat_template_kwargs", "examples", "example", "default", "const",
     }
 )  # fmt: skip
 """Keys of an object that is somebody's own: `id` and `model` in it are words like any other."""
+
+FREE_OBJECTS = frozenset({"input", "content"})
+"""The same where they hold an object: a tool's arguments, the answer to an MCP elicitation."""
+
+CALL_KEYS = frozenset({"arguments", "args"})
+SCHEMA_KEYS = frozenset({"parameters", "input_schema", "inputSchema"})
+"""Keys of what a model calls a tool with, and of its schema: an id in there opens no file."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 
