@@ -42,7 +42,8 @@ def read_names(c: Collector, holder: dict[str, object], link: Link) -> None:
     for key in _BATCHES:  # Gemini
         given = holder.get(key)
         if isinstance(given, dict) and any(given.get(name) for name in _BATCH_FILES):
-            c.unscan("unseen_file", (link, key))
+            # As with OpenAI's batches: who sends one has sent the file before.
+            c.note("unseen_file", (link, key))
     entries = holder.get("files")  # Open WebUI, LibreChat
     for number, entry in enumerate(entries if isinstance(entries, list) else []):
         if isinstance(entry, dict) and any(_is_given(entry, key) for key in _ENTRY_IDS):
