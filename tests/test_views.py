@@ -116,8 +116,8 @@ def misspelt(text: str) -> str:
     return " ".join(f"{w[0]}{w[2]}{w[1]}{w[3:]}" if len(w) > 4 else w for w in text.split())
 
 
-def tagged(text: str) -> str:
-    return " ".join(f"{word[:1]}<b></b>{word[1:]}" for word in text.split())
+def tagged(text: str, tag: str = "<b></b>") -> str:
+    return " ".join(f"{word[:1]}{tag}{word[1:]}" for word in text.split())
 
 
 DISGUISES: dict[str, tuple[Callable[[str], str], str]] = {
@@ -167,6 +167,10 @@ DISGUISES: dict[str, tuple[Callable[[str], str], str]] = {
     "html comment": (lambda t: f"<p>Hi</p><!-- {t} -->", "markup"),
     "html attribute": (lambda t: f'<img src="a.png" alt="{t}">', "markup"),
     "html inline tags": (tagged, "untagged"),
+    "html comments in words": (lambda t: tagged(t, "<!-- -->"), "untagged"),
+    "html comments with signs": (lambda t: tagged(t, "<!-- a-b > c<d --!>"), "untagged"),
+    "empty html comments": ("<!---->".join, "untagged"),
+    "abrupt html comments": ("<!-->".join, "untagged"),
     "markdown in words": (
         lambda t: " ".join(f"{word[:2]}**{word[2:]}**" for word in t.split()),
         "untagged",

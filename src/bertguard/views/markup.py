@@ -13,7 +13,9 @@ _ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,
 _NUMERIC = re.compile(r"&#(?:\d{1,7}|[xX][0-9a-fA-F]{1,6});?")
 _INLINE = re.compile(
     r"(?:</?(?:a|abbr|b|bdi|bdo|big|cite|code|em|font|i|ins|kbd|mark|q|s|small|span|strong|sub|sup|"
-    r"tt|u|var|wbr)(?:\s[^<>]{0,400}+)?/?>|<!--[^<>]{0,400}+-->"
+    r"tt|u|var|wbr)(?:\s[^<>]{0,400}+)?/?>"
+    # Comments, the empty ones of browsers among them; no comment begins inside another.
+    r"|<!--(?:-?>|(?:[^<-]|<(?!!--)|-(?!-!?>)){0,400}+--!?>)"
     # Markdown, and the colours of a terminal.
     r"|(?<=\w\w)(?:\*{1,3}|~~)|(?<=\*\w)\*{1,3}(?!\w)|\x1b\[[0-9;]{0,16}m)+",
     re.IGNORECASE,
