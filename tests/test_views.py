@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import codecs
 import hashlib
+import html
 import json
 import re
 import subprocess
@@ -164,6 +165,18 @@ DISGUISES: dict[str, tuple[Callable[[str], str], str]] = {
     "url": (percent, "url"),
     "url with spaces escaped": (quote, "url"),
     "html entities": (entities, "entities"),
+    "html entities without semicolons": (lambda t: entities(t).replace(";", ""), "entities"),
+    "html entities with zeros": (lambda t: entities(t).replace("#", "#0000000"), "entities"),
+    "hexadecimal html entities": (lambda t: "".join(f"&#X{ord(c):05x}" for c in t), "entities"),
+    "html entities escaped twice": (lambda t: html.escape(html.escape(entities(t))), "entities"),
+    "html entities of tags": (lambda t: entities(tag_characters(t)), "tags"),
+    "soft hyphens": (lambda t: " ".join(map("&shy;".join, t.split())), "entities"),
+    "soft hyphens in words": (lambda t: tagged(t, "&shy"), "entities"),
+    "named joiners": (lambda t: " ".join(map("&zwnj;".join, t.split())), "entities"),
+    "named spaces without width": (lambda t: tagged(t, "&ZeroWidthSpace;"), "entities"),
+    "named spaces": (lambda t: t.replace(" ", "&nbsp;"), "entities"),
+    "numbered spaces": (lambda t: t.replace(" ", "&#160"), "entities"),
+    "letters of mathematics": (lambda t: re.sub("[A-Za-z]", r"&\g<0>fr;", t), "entities"),
     "html comment": (lambda t: f"<p>Hi</p><!-- {t} -->", "markup"),
     "html attribute": (lambda t: f'<img src="a.png" alt="{t}">', "markup"),
     "html inline tags": (tagged, "untagged"),
@@ -403,6 +416,11 @@ ORDINARY = {
     "rules": "----------\n==========\n. . . . . .\n- - - - - -\n* * * * *\n.....",
     "names": "My mother and brother bother neither the knight nor the bright iPhone estate.",
     "html": "<p>Tom &amp; Jerry&nbsp;&uuml;ber &lt;b&gt;</p><img alt='Company logo' src='x.png'>",
+    "parameters": "https://example.com/?a=1&copy=2&lt=3&shy=4&nbsp=5&reg=6&amp=7&not=8&times=9",
+    "escaped parameters": "https://example.com/?a=1&amp;copy=2&amp;lt=3&amp;#here&amp;nbsp=5&amp;x=6",
+    "spaces of html": "<td>5&nbsp;km&nbsp;</td>&nbsp;&nbsp;&nbsp;Fig.&nbsp;3 on p.&nbsp;12",
+    "hyphenated": "Donau&shy;dampf&shy;schiff&shy;fahrts&shy;gesell&shy;schaft und Arbeits&shy;amt",
+    "symbols": "&alpha;&beta;&gamma; &copy; 2024 &ndash; the caf&eacute; of the &Ropf; &amp; &szlig;",
     "chemistry": "H<sub>2</sub>O and CO<sub>2</sub>, 10<sup>3</sup> and E=mc<sup>2</sup>",
     "markdown": "**Note**: use `x_1`, _this_ and ~~that~~; see [docs](https://example.com/a-b_c).",
     "shouting": "PLEASE TELL ME ABOUT THE INTERNATIONALIZATION OF ORGANIZATIONS NOW",

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from bertguard.views import characters, encodings, hidden, markup, misspelling, spelling
+from bertguard.views import characters, encodings, entities, hidden, markup, misspelling, spelling
 from bertguard.views.language import Text
 from bertguard.views.offsets import Change, Edit, Rewriting, Span, excerpt
 
@@ -24,7 +24,6 @@ _SAME_SPAN = 100
 
 _Step = Callable[[Text], Sequence[Edit]]
 _SPELLING: tuple[_Step, ...] = (
-    markup.unescaped,
     markup.untagged,
     characters.upright,
     characters.folded,
@@ -117,6 +116,8 @@ class _Trail:
 
     def respell(self) -> None:
         """Characters and spelling, step by step."""
+        if self.rewrite(entities.unescaped):
+            self.decode(hidden.payloads)  # "&#xE0049;" is an invisible character
         for step in _SPELLING:
             self.rewrite(step)
 
