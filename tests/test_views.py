@@ -75,6 +75,18 @@ def variation_selectors(text: str) -> str:
     return "😀" + "".join(chr(0xFE00 + b if b < 16 else 0xE0100 + b - 16) for b in text.encode())
 
 
+def flag(region: str) -> str:
+    return f"\U0001f3f4{tag_characters(region)}\U000e007f"
+
+
+def sprinkled(text: str, step: int) -> str:
+    """A tag character after so many visible letters, and innocent flags among them."""
+    seen = BENIGN * 60
+    pieces = (seen[i * step : (i + 1) * step] for i in range(len(text)))
+    marked = map("".join, zip(pieces, tag_characters(text), strict=True))
+    return "".join(piece + flag("gbeng") * (i % 10 == 9) for i, piece in enumerate(marked))
+
+
 def morse(text: str) -> str:
     return " / ".join(" ".join(MORSE[c] for c in word) for word in text.lower().split())
 
@@ -140,6 +152,12 @@ DISGUISES: dict[str, tuple[Callable[[str], str], str]] = {
     "zero-width for spaces": (lambda t: t.replace(" ", "\u200b"), "folded"),
     "right-to-left override": (lambda t: f"\u202e{t[::-1]}\u202c", "bidi"),
     "tag characters": (tag_characters, "tags"),
+    "tag characters in a text": (lambda t: sprinkled(t, 4), "tags"),
+    "tag characters over pages": (lambda t: sprinkled(t, 90), "tags"),
+    "tag characters in words": (
+        lambda t: " ".join(f"so{tag_characters(t[i : i + 2])}me" for i in range(0, len(t), 2)),
+        "tags",
+    ),
     "variation selectors": (variation_selectors, "variation_selectors"),
     "base64": (b64, "base64"),
     "base64 in lines": (b64_wrapped, "base64"),
@@ -373,6 +391,7 @@ ORDINARY = {
     "one letter": "a",
     "emoji": "Great job 👍🏽 ❤️ ☕️ 1️⃣ 😀😀 ©️ ™",
     "joined emoji": "Our family 👨‍👩‍👧‍👦 and 🧑🏽‍💻 and 🏳️‍🌈",
+    "flags of one island": f"The {flag('gbeng')} and {flag('gbsct')} met {flag('gbwls')} fans.",
     "flags": "🇺🇸🇬🇧🇫🇷 and 🏴󠁧󠁢󠁳󠁣󠁴󠁿 and 🏴󠁧󠁢󠁥󠁮󠁧󠁿",
     "byte order mark": "\ufeffHello world, how are you?",
     "french": "Le général présent à la société a été très détaillé sur l'idée générale du café.",
@@ -420,7 +439,6 @@ ORDINARY = {
     "escaped parameters": "https://example.com/?a=1&amp;copy=2&amp;lt=3&amp;#here&amp;nbsp=5&amp;x=6",
     "spaces of html": "<td>5&nbsp;km&nbsp;</td>&nbsp;&nbsp;&nbsp;Fig.&nbsp;3 on p.&nbsp;12",
     "hyphenated": "Donau&shy;dampf&shy;schiff&shy;fahrts&shy;gesell&shy;schaft und Arbeits&shy;amt",
-    "symbols": "&alpha;&beta;&gamma; &copy; 2024 &ndash; the caf&eacute; of the &Ropf; &amp; &szlig;",
     "chemistry": "H<sub>2</sub>O and CO<sub>2</sub>, 10<sup>3</sup> and E=mc<sup>2</sup>",
     "markdown": "**Note**: use `x_1`, _this_ and ~~that~~; see [docs](https://example.com/a-b_c).",
     "shouting": "PLEASE TELL ME ABOUT THE INTERNATIONALIZATION OF ORGANIZATIONS NOW",
