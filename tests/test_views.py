@@ -385,6 +385,10 @@ def test_a_number_beside_a_list_of_codes_does_not_hide_it() -> None:
 
 # -- ordinary text ------------------------------------------------------------------------------
 
+LOREM = (
+    "Lorem ipsum dolor sit amet, consectetur adipiscing elit, sed do eiusmod tempor incididunt ut "
+    "labore et dolore magna aliqua. Ut enim ad minim veniam, quis nostrud exercitation ullamco."
+)
 ORDINARY = {
     "prose": BENIGN,
     "empty": "",
@@ -412,6 +416,12 @@ ORDINARY = {
     "options": "Which is right? A) one B) two C) three D) four. Pick A, B, C or D.",
     "variables": "for i in a, b, c, d, e, f: x = a * b + c - d / e",
     "initials": "J. R. R. Tolkien and U.S.A. and e.g. a b c d e f g h",
+    "authors": "Authors: J. K. Rowling, J. R. R. Tolkien, C. S. Lewis, T. S. Eliot and W. H. Auden",
+    "hungarian": "bignore; ncount; pname = 0; char *pname; x = f(pcount, nitems) / nsize.n",
+    "arrows": "&alpha;&beta;&gamma; &rarr; &copy; 2024 &mdash; &eacute;t&eacute; &Ropf;",
+    "names in base64": "4ff4842c59bf35dc T/SELFm/NdwG/t8ZPX0tx0D0FWPnA8RQi6RdV3D9VPY= J72IILCZX42",
+    "lorem ipsum": LOREM,
+    "some of it": "Ut enim ad minim",
     "numbers": "1 2 3 4 5 6 7 8 9 10, 3.14159265358979, 2024-05-17T12:34:56Z, +1 555 010 9999",
     "csv": "id,a,b,c\n1,x,y,z\n2,p,q,r\n3,1.5,2.5,3.5\n4,T,F,T",
     "table": "| a | b | c |\n|---|---|---|\n| 1 | 2 | 3 |\n| x | y | z |",

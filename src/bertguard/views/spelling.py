@@ -12,6 +12,7 @@ from bertguard.views.language import (
     Text,
     as_letters,
     forms,
+    is_name,
     known,
     lexicon,
     naturally_prefixed,
@@ -218,8 +219,9 @@ def unprefixed(source: Text) -> list[Edit]:
     hits = {word for word in source.words if _surely_prefixed(word)}
     if len({word[1:] for word in hits}) < 2:
         return []
-    matches = list(_PLAIN_WORD.finditer(source.string))
-    found = [match for match in matches if match[0].lower() in hits]
+    text = source.string
+    matches = list(_PLAIN_WORD.finditer(text))
+    found = [m for m in matches if m[0].lower() in hits and not is_name(text, *m.span())]
     pairs = itertools.pairwise(found)
     places = [
         place
