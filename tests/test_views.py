@@ -116,6 +116,10 @@ def percent(text: str) -> str:
     return "".join(f"%{byte:02X}" for byte in text.encode())
 
 
+def some_percent(text: str, letters: str) -> str:
+    return "".join(f"%{ord(c):02x}" if c in letters else c for c in text)
+
+
 def entities(text: str) -> str:
     return "".join(f"&#{ord(c)};" for c in text)
 
@@ -182,6 +186,15 @@ DISGUISES: dict[str, tuple[Callable[[str], str], str]] = {
     "calls of chr": (lambda t: "+".join(f"chr({ord(c)})" for c in t), "codes"),
     "url": (percent, "url"),
     "url with spaces escaped": (quote, "url"),
+    "url escaped twice": (lambda t: quote(percent(t)), "url"),
+    "url with spaces escaped twice": (lambda t: quote(quote(t)), "url"),
+    "url with a byte that is no utf-8": (lambda t: f"{percent(t)[:30]}%ff{percent(t)[30:]}", "url"),
+    "url with a letter of latin-1": (lambda t: f"{quote(t)}%E9", "url"),
+    "url with vowels escaped": (lambda t: some_percent(t, "aeiou"), "url"),
+    "url with every other letter escaped": (
+        lambda t: "".join(c if i % 2 or c == " " else f"%{ord(c):02X}" for i, c in enumerate(t)),
+        "url",
+    ),
     "html entities": (entities, "entities"),
     "html entities without semicolons": (lambda t: entities(t).replace(";", ""), "entities"),
     "html entities with zeros": (lambda t: entities(t).replace("#", "#0000000"), "entities"),
@@ -435,6 +448,8 @@ ORDINARY = {
     "camel case": "document.getElementsByClassName('internationalization').addEventListener(x)",
     "snake case": "self._common_words_of_the_text(max_body_bytes=DEFAULT_MAX_BODY_BYTES)",
     "url": "https://example.com/a%20b/search?q=caf%C3%A9&utm_source=news%2Fletter#top",
+    "links in links": "https://example.com/?next=https%253A%252F%252Fexample.org%252Fa%2526b%253D1",
+    "latin-1": "caf%E9 d%E9j%E0 vu, %4d of %4d, %5.2f%% and 100%25 for a%20b, width:50%;%20c",
     "log": "2024-05-17 12:00:01,123 INFO [main] c.e.App - 0x7ffde3a4 id=5f2b9c1a took 12ms",
     "hex dump": "00000000: 7f45 4c46 0201 0100 0000 0000 0000 0000  .ELF............",
     "mac and ip": "00:1b:44:11:3a:b7 10.0.0.1 fe80::1ff:fe23:4567:890a",

@@ -11,7 +11,6 @@ import binascii
 import itertools
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote_plus
 
 from bertguard.views.ciphers import morse, rot13_runs
 from bertguard.views.codes import escapes, listed
@@ -22,6 +21,7 @@ from bertguard.views.language import (
     words,
 )
 from bertguard.views.offsets import Edit
+from bertguard.views.urls import percent
 
 MAX_SPAN_BYTES = 8192
 # Characters of an encoded span that may decode into that many bytes.
@@ -57,9 +57,6 @@ _HEX_PREFIXED = re.compile(
     r"(?:0x|\\x)[0-9a-fA-F]{2}(?:[\s,:;-]{0,2}(?:0x|\\x)[0-9a-fA-F]{2}){5,}+"
 )
 _HEX_NOISE = re.compile(r"0x|\\x|[\s,:;-]")
-_URL_TOKEN = re.compile(r"[^\s<>\"'`]+")
-_URL_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
-_NEEDLESS = re.compile(r"%(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
 _NO_CONTROL = bytes({*b"\t\n\r", *range(32, 127), *range(128, 256)})
 
 
@@ -69,9 +66,9 @@ def decoded(source: Text, depth: int = 1) -> list[Edit]:
     With `depth` 1 a span also counts where what it decodes into holds such a span itself.
     """
     text = source.string
-    found: list[Edit] = []
-    for reader in (_runs, _url):
-        found += reader(text, depth)
+    found = list(_runs(text, depth))
+    links = percent(text, layers=1 + depth)
+    found += [edit for edit, certain in links if certain or _accepted(edit.text, depth)]
     found += escapes(text)
     found += listed(source)
     found += _grouped_hex(source, depth)
@@ -207,23 +204,3 @@ def _grouped_hex(source: Text, depth: int) -> Iterator[Edit]:
         plain = _text(raw) if raw else None
         if _accepted(plain, depth, short=len(digits) < _SHORT):
             yield Edit(match.start(), match.end(), plain or "", "hex", cut=cut)
-
-
-def _url(text: str, depth: int) -> Iterator[Edit]:
-    if "%" not in text:
-        return
-    for match in _URL_TOKEN.finditer(text):
-        token = match[0]
-        escapes = len(_URL_ESCAPE.findall(token)) if "%" in token else 0
-        if escapes < 2:
-            continue
-        plain = unquote_plus(token, errors="replace")
-        if "\ufffd" in plain:
-            continue
-        letters = sum(map(str.isalpha, plain))
-        needless = letters >= 4 and len(_NEEDLESS.findall(token)) >= 4
-        # The query of an ordinary link holds escapes too; a sentence has several words.
-        foreign = sum(1 for character in plain if character > "\x7f")
-        sentence = escapes >= 3 and (len(plain.split()) > 3 or foreign >= 8)
-        if needless or (sentence and _accepted(plain, depth)):
-            yield Edit(match.start(), match.end(), plain, "url")

@@ -30,8 +30,8 @@ _LEAST_SHARE = 0.12
 _LEAST_ENGLISH = 0.75
 # What a placeholder has instead of a text: some of it is one slip away from English.
 _PLACEHOLDER = frozenset(
-    "lorem ipsum dolore labore enim minim veniam quis elit velit esse magna aliqua tempor aute irure "
-    "cillum nulla sint sunt culpa mollit anim commodo laboris nisi".split()
+    "lorem ipsum dolore labore enim minim veniam quis elit velit esse magna aliqua tempor aute "
+    "irure cillum nulla sint sunt culpa mollit anim commodo laboris nisi".split()
 )
 # A word is some 400 lookups: what a text has beyond these different ones is left as it stands.
 _MOST_WORDS = 1_000

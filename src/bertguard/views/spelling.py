@@ -167,7 +167,9 @@ def deleeted(source: Text) -> list[Edit]:
     if len(hits) < 2:
         return []
     text = source.string
-    matches = [m for m in _LEET_WORD.finditer(text) if not m[0].isalpha()]
+    # "%63t" is an escape, and no "get".
+    found = (m for m in _LEET_WORD.finditer(text) if not m[0].isalpha())
+    matches = [m for m in found if not text.startswith("%", m.start() - 1, m.start())]
     places = [m.start() for m in matches if m[0].lower() in hits]
     mixed = {m[0].lower() for m in matches if _MIXED.search(m[0])}
     # Where most such words are common ones in disguise, the others are words in disguise too.
