@@ -13,12 +13,12 @@ from bertguard.views.offsets import Edit
 
 # Marks that no reader sees: soft hyphen, joiners, zero-width and bidi controls, fillers,
 # variation selectors, tags. Written as code points: an invisible regex cannot be reviewed.
-_UNSEEN = (
+UNSEEN = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff"
 )
-_INVISIBLE = re.compile(f"[{_UNSEEN}]+")
+_INVISIBLE = re.compile(f"[{UNSEEN}]+")
 _MARKS = re.compile(
     "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+"
 )
@@ -29,7 +29,7 @@ _WORD = re.compile(
     "\u2010-\u2027\u2030-\u205e\u2190-\u245f\u2500-\u2bff\u3000-\u9fff\uac00-\ud7af\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\U0001f300-\U0001faff]+"
 )
 _TURNED_WORD = re.compile(r"\S+")
-_BETWEEN_LETTERS = re.compile(f"[A-Za-z0-9][{_UNSEEN}]+[A-Za-z0-9]")
+_BETWEEN_LETTERS = re.compile(f"[A-Za-z0-9][{UNSEEN}]+[A-Za-z0-9]")
 _ASCII_LETTER = re.compile("[A-Za-z]")
 _WIDE = re.compile(
     "[\u00a0\u2000-\u200a\u202f\u205f\u3000\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff5e]+"
