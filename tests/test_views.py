@@ -91,6 +91,10 @@ def morse(text: str) -> str:
     return " / ".join(" ".join(MORSE[c] for c in word) for word in text.lower().split())
 
 
+def two_for_a_space(text: str) -> str:
+    return "\u200b\u200b".join(map("\u200b".join, text.split()))
+
+
 def b64_bytes(raw: bytes) -> str:
     return base64.b64encode(raw).decode()
 
@@ -293,6 +297,20 @@ DISGUISES: dict[str, tuple[Callable[[str], str], str]] = {
     "base64 of leetspeak": (lambda t: b64(t.lower().translate(LEET)), "deleeted"),
     "base64 of spaced": (lambda t: b64(" ".join(t.replace(" ", ""))), "despaced"),
     "tags of base64": (lambda t: tag_characters(b64(t)), "base64"),
+    "base64 of zero-width": (lambda t: b64("\u200b".join(t)), "folded"),
+    "base64 of entities": (lambda t: b64(entities(t)), "entities"),
+    "base64 of tags": (lambda t: b64(tag_characters(t)), "tags"),
+    "hex of entities of tags": (lambda t: hexadecimal(entities(tag_characters(t))), "tags"),
+    "json of zero-width": (lambda t: json.dumps("\u200b".join(t)), "folded"),
+    "json of tags": (lambda t: json.dumps(tag_characters(t)), "tags"),
+    "json of tags in words": (
+        lambda t: json.dumps("".join(f"so{c} " for c in tag_characters(t))),
+        "tags",
+    ),
+    "zero-width, and two for a space": (
+        lambda t: f"Hello there. {two_for_a_space(t)}. Done?",
+        "folded",
+    ),
     "entities of cyrillic": (lambda t: entities(t.translate(CYRILLIC)), "folded"),
 }
 
@@ -537,6 +555,7 @@ ORDINARY = {
     "bits": "01101100 10011010 11110000 01010101 00110011 11001100 10101010 00001111 01110001",
     "letters in code points": "The Latin capitals are U+0041, U+0042, U+0043 and so on to U+005A.",
     "sizes": "width=45 height=61 depth=6D x=4A y=4B z=4C, see D:\\110\\120\\130 and \\1\\2\\3",
+    "json of emoji": json.dumps(f"👩\u200d💻 ❤️ 👨\u200d👩\u200d👧 👍🏽 {flag('gbwls')}{flag('gbeng')} so"),
     "a mail's soft breaks": "A caf=C3=A9 is open=20\nuntil ten, 1=3D1, and the=\nre is a garden.",
     "powers": "a*b*c + x**y**z == 2**10, *args and **kwargs, int **pointers, char *note",
     "initials in bold": "**S**trengths, **W**eaknesses, **O**pportunities and **T**hreats",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
+from collections import Counter
 from functools import cache
 from importlib.resources import files
 
-from bertguard.views.language import Text, as_letters, known, stretches, words
+from bertguard.views.language import Text, as_letters, known, segmented, stretches, words
 from bertguard.views.offsets import Edit
 
 # Marks that no reader sees: soft hyphen, joiners, zero-width and bidi controls, fillers,
@@ -41,6 +42,12 @@ _TURNED_ONLY = frozenset("ɐɔǝɟƃᵷɥᴉɾʞɯɹʇʌʍʎ")
 _TURNED_ASCII = frozenset("bdlnopqsuxz")
 
 
+# Letters with invisible characters between are cut into words where these are most of them.
+_MOSTLY = 0.6
+_LONGEST_WORD = 16
+_MOST_LETTERS = 2_000
+
+
 class _Foldings:
     """The table of look-alikes, read when the first text needs it."""
 
@@ -61,6 +68,11 @@ class _Foldings:
 @cache
 def _foldings() -> _Foldings:
     return _Foldings()
+
+
+def without_unseen(text: str) -> str:
+    """What a reader sees of a text."""
+    return text if text.isascii() else _INVISIBLE.sub("", text)
 
 
 def skeleton(text: str) -> str:
@@ -161,8 +173,28 @@ def _unmasked(word: str) -> tuple[str, str]:
 def _parted(word: str, plain: str) -> str:
     """Zero-width characters between words rather than letters become spaces."""
     pieces = [piece for piece in _INVISIBLE.split(word) if piece]
-    apart = all(piece.lower() in words() for piece in pieces)
-    return " ".join(pieces) if apart and plain.lower() not in words() else plain
+    if plain.lower() in words() or len(pieces) < 2:
+        return plain
+    if all(piece.lower() in words() for piece in pieces):
+        return " ".join(pieces)
+    # Between letters, and something else between words: two of them, or another one.
+    gaps = [
+        gap[0] for gap in _INVISIBLE.finditer(word) if gap.start() > 0 and gap.end() < len(word)
+    ]
+    usual = Counter(gaps).most_common(1)[0][0]
+    joined = pieces[0] + "".join(
+        f"{'' if gap == usual else ' '}{piece}" for gap, piece in zip(gaps, pieces[1:], strict=True)
+    )
+    if _letters_known(joined.split()) >= _MOSTLY * len(plain):
+        return joined
+    if len(plain) <= _LONGEST_WORD or len(plain) > _MOST_LETTERS:
+        return plain
+    cut, share = segmented(plain)
+    return " ".join(cut) if share >= _MOSTLY else plain
+
+
+def _letters_known(found: list[str]) -> int:
+    return sum(len(word) for word in found if word.lower() in words() or known(word.lower()))
 
 
 def upright(source: Text) -> list[Edit]:

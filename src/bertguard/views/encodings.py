@@ -11,15 +11,18 @@ import re
 from collections.abc import Iterator
 
 from bertguard.views.bases import MAX_SPAN_BYTES, as_text, from_base32, from_base64, from_hex
+from bertguard.views.characters import without_unseen
 from bertguard.views.ciphers import morse, rot13_runs
 from bertguard.views.codes import escapes, listed
+from bertguard.views.entities import unescaped
+from bertguard.views.hidden import payloads
 from bertguard.views.language import (
     Text,
     reads_as_language,
     stretches,
     words,
 )
-from bertguard.views.offsets import Edit
+from bertguard.views.offsets import Edit, Rewriting
 from bertguard.views.parted import hexes, pieces
 from bertguard.views.urls import percent
 
@@ -73,8 +76,20 @@ def _accepted(text: str | None, depth: int, *, short: bool = False) -> bool:
         return text.isascii() and text.isprintable() and _all_common(text)
     if reads_as_language(text):
         return True
+    bare = _bare(text)
+    if bare != text and reads_as_language(bare):
+        return True
     plain = text.isascii() and text.isprintable()
     return depth > 0 and plain and len(text) >= _SHORT and bool(decoded(Text(text), depth - 1))
+
+
+def _bare(text: str) -> str:
+    """What is left of a decoded text once it is undisguised as the second round will do it."""
+    for step in (payloads, unescaped, payloads):
+        edits = step(Text(text))
+        if edits:
+            text = Rewriting(text, edits).text
+    return without_unseen(text)
 
 
 def _all_common(text: str) -> bool:
