@@ -555,7 +555,7 @@ ORDINARY = {
     "bits": "01101100 10011010 11110000 01010101 00110011 11001100 10101010 00001111 01110001",
     "letters in code points": "The Latin capitals are U+0041, U+0042, U+0043 and so on to U+005A.",
     "sizes": "width=45 height=61 depth=6D x=4A y=4B z=4C, see D:\\110\\120\\130 and \\1\\2\\3",
-    "json of emoji": json.dumps(f"👩\u200d💻 ❤️ 👨\u200d👩\u200d👧 👍🏽 {flag('gbwls')}{flag('gbeng')} so"),
+    "json of emoji": json.dumps(f"👩\u200d💻 ❤️ 👍🏽 {flag('gbwls')}{flag('gbeng')} so"),
     "a mail's soft breaks": "A caf=C3=A9 is open=20\nuntil ten, 1=3D1, and the=\nre is a garden.",
     "powers": "a*b*c + x**y**z == 2**10, *args and **kwargs, int **pointers, char *note",
     "initials in bold": "**S**trengths, **W**eaknesses, **O**pportunities and **T**hreats",
