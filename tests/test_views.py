@@ -87,8 +87,13 @@ def sprinkled(text: str, step: int) -> str:
     return "".join(piece + flag("gbeng") * (i % 10 == 9) for i, piece in enumerate(marked))
 
 
-def morse(text: str) -> str:
-    return " / ".join(" ".join(MORSE[c] for c in word) for word in text.lower().split())
+def morse(text: str, letter: str = " ", word: str = " / ", signs: str = ".-") -> str:
+    codes = word.join(letter.join(MORSE[c] for c in part) for part in text.lower().split())
+    return codes.translate(str.maketrans(".-", signs))
+
+
+def morse_with(letter: str, word: str, signs: str = ".-") -> Callable[[str], str]:
+    return lambda text: morse(text, letter, word, signs)
 
 
 def two_for_a_space(text: str) -> str:
@@ -290,6 +295,23 @@ DISGUISES: dict[str, tuple[Callable[[str], str], str]] = {
     "colours of a terminal": (lambda t: "".join(f"{c}\x1b[0m" for c in t), "untagged"),
     "rot13": (lambda t: codecs.encode(t, "rot13"), "rot13"),
     "morse": (morse, "morse"),
+    **{
+        f"morse with {letter!r} and {word!r}": (morse_with(letter, word), "morse")
+        for letter, word in [
+            (" ", "\n"),
+            (" ", ", "),
+            ("\n", "\n"),
+            ("\n", "\n\n"),
+            ("/", " "),
+            ("/", " // "),
+            (" ", "   "),
+            (" | ", " || "),
+        ]
+    },
+    **{
+        f"morse of {signs}": (morse_with(" ", " / ", signs), "morse")
+        for signs in ("∙‐", "⋅‑", "●−")
+    },
     "TokenBreak prefix": (prefixed, "unprefixed"),
     "slips of the keyboard": (misspelt, "corrected"),
     "base64 of hex": (lambda t: b64(hexadecimal(t)), "hex"),
@@ -540,6 +562,7 @@ ORDINARY = {
     "counted": "item1 item2 item5 key1 key2 step3 model5 line5 file3 test1",
     "mentions": "mail me @ me@example.com or @user! It costs $5 (or 3$), c++ and c# too!!!",
     "rules": "----------\n==========\n. . . . . .\n- - - - - -\n* * * * *\n.....",
+    "bullets": "- one\n- two\n-\n-\n\n• • •\n...\n---\n-- \nRegards, ... - -- ... -.-\n. - . - . -",
     "names": "My mother and brother bother neither the knight nor the bright iPhone estate.",
     "html": "<p>Tom &amp; Jerry&nbsp;&uuml;ber &lt;b&gt;</p><img alt='Company logo' src='x.png'>",
     "parameters": "https://example.com/?a=1&copy=2&lt=3&shy=4&nbsp=5&reg=6&amp=7&not=8&times=9",
