@@ -5,20 +5,21 @@ from __future__ import annotations
 import itertools
 import re
 import unicodedata
+from collections import Counter
 from functools import cache
 from importlib.resources import files
 
-from bertguard.views.language import Text, as_letters, known, stretches, words
+from bertguard.views.language import Text, as_letters, known, segmented, stretches, words
 from bertguard.views.offsets import Edit
 
 # Marks that no reader sees: soft hyphen, joiners, zero-width and bidi controls, fillers,
 # variation selectors, tags. Written as code points: an invisible regex cannot be reviewed.
-_UNSEEN = (
+UNSEEN = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
     "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
     "\U000e0000-\U000e0fff"
 )
-_INVISIBLE = re.compile(f"[{_UNSEEN}]+")
+_INVISIBLE = re.compile(f"[{UNSEEN}]+")
 _MARKS = re.compile(
     "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]+"
 )
@@ -29,7 +30,7 @@ _WORD = re.compile(
     "\u2010-\u2027\u2030-\u205e\u2190-\u245f\u2500-\u2bff\u3000-\u9fff\uac00-\ud7af\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff65\U0001f300-\U0001faff]+"
 )
 _TURNED_WORD = re.compile(r"\S+")
-_BETWEEN_LETTERS = re.compile(f"[A-Za-z0-9][{_UNSEEN}]+[A-Za-z0-9]")
+_BETWEEN_LETTERS = re.compile(f"[A-Za-z0-9][{UNSEEN}]+[A-Za-z0-9]")
 _ASCII_LETTER = re.compile("[A-Za-z]")
 _WIDE = re.compile(
     "[\u00a0\u2000-\u200a\u202f\u205f\u3000\uff01-\uff0f\uff1a-\uff20\uff3b-\uff40\uff5b-\uff5e]+"
@@ -39,6 +40,12 @@ _TURNED = dict(zip("ɐqɔpǝɟƃᵷɥᴉıɾʞןɯuodbɹsʇnʌʍxʎz", "abcdefgg
 _TURNED |= dict(zip("∀ꓭƆᗡƎℲ⅁ſꓘ˥ԀΌᴚ⊥∩Λ⅄lIHNOSXZW˙¿¡", "abcdefgjklpqrtuvylihnosxzm.?!", strict=True))
 _TURNED_ONLY = frozenset("ɐɔǝɟƃᵷɥᴉɾʞɯɹʇʌʍʎ")
 _TURNED_ASCII = frozenset("bdlnopqsuxz")
+
+
+# Letters with invisible characters between are cut into words where these are most of them.
+_MOSTLY = 0.6
+_LONGEST_WORD = 16
+_MOST_LETTERS = 2_000
 
 
 class _Foldings:
@@ -61,6 +68,11 @@ class _Foldings:
 @cache
 def _foldings() -> _Foldings:
     return _Foldings()
+
+
+def without_unseen(text: str) -> str:
+    """What a reader sees of a text."""
+    return text if text.isascii() else _INVISIBLE.sub("", text)
 
 
 def skeleton(text: str) -> str:
@@ -161,8 +173,28 @@ def _unmasked(word: str) -> tuple[str, str]:
 def _parted(word: str, plain: str) -> str:
     """Zero-width characters between words rather than letters become spaces."""
     pieces = [piece for piece in _INVISIBLE.split(word) if piece]
-    apart = all(piece.lower() in words() for piece in pieces)
-    return " ".join(pieces) if apart and plain.lower() not in words() else plain
+    if plain.lower() in words() or len(pieces) < 2:
+        return plain
+    if all(piece.lower() in words() for piece in pieces):
+        return " ".join(pieces)
+    # Between letters, and something else between words: two of them, or another one.
+    gaps = [
+        gap[0] for gap in _INVISIBLE.finditer(word) if gap.start() > 0 and gap.end() < len(word)
+    ]
+    usual = Counter(gaps).most_common(1)[0][0]
+    joined = pieces[0] + "".join(
+        f"{'' if gap == usual else ' '}{piece}" for gap, piece in zip(gaps, pieces[1:], strict=True)
+    )
+    if _letters_known(joined.split()) >= _MOSTLY * len(plain):
+        return joined
+    if len(plain) <= _LONGEST_WORD or len(plain) > _MOST_LETTERS:
+        return plain
+    cut, share = segmented(plain)
+    return " ".join(cut) if share >= _MOSTLY else plain
+
+
+def _letters_known(found: list[str]) -> int:
+    return sum(len(word) for word in found if word.lower() in words() or known(word.lower()))
 
 
 def upright(source: Text) -> list[Edit]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 
 from bertguard.views.language import Text, rot13, rotated_words, segmented, words
 from bertguard.views.offsets import Edit
 
+_DOTS, _DASHES = "·•∙⋅●", "−–—_‐‑"
+_SIGN = rf"[.\-{_DOTS}{_DASHES}]"
 _MORSE = re.compile(
-    r"(?<![\w.\-·•−–—])[.\-·•−–—_]{1,7}(?:[ \t/|]{1,7}+[.\-·•−–—_]{1,7}(?![.\-·•−–—_])){4,}+"
+    rf"(?<![\w.\-{_DOTS}{_DASHES}]){_SIGN}{{1,7}}+(?:[\s/|,]{{1,7}}+{_SIGN}{{1,7}}+(?!{_SIGN})){{4,}}+"
 )
-_MORSE_MARKS = str.maketrans("·•−–—_", "..----")
+_MORSE_MARKS = str.maketrans(_DOTS + _DASHES, "." * len(_DOTS) + "-" * len(_DASHES))
 # Every word of Morse but the shortest holds a letter with both marks.
 _MORSE_PAIRS = [".-", "-.", "._", "_."]
-_MORSE_PAIRS += [a + b for x in ".·•" for y in "-−–—_" for a, b in ((x, y), (y, x))]
-_MORSE_GAP = re.compile(r"\s*[/|]\s*|\s{2,}")
+_MORSE_PAIRS += [a + b for x in "." + _DOTS for y in "-" + _DASHES for a, b in ((x, y), (y, x))]
+_MORSE_GAP = re.compile(r"[\s/|,]+")
 # Source: ITU-R M.1677-1.
 MORSE_LETTERS = {
     ".-": "a", "-...": "b", "-.-.": "c", "-..": "d", ".": "e", "..-.": "f", "--.": "g",
@@ -41,13 +44,19 @@ def morse(text: str) -> Iterator[Edit]:
         return
     for match in _MORSE.finditer(text):
         signs = match[0].translate(_MORSE_MARKS)
-        groups = [group.split() for group in _MORSE_GAP.split(signs)]
-        codes = sum(map(len, groups))
-        found = ["".join(MORSE_LETTERS.get(code, "") for code in group) for group in groups]
-        plain = " ".join(filter(None, found))
-        if sum(map(len, found)) < 0.9 * codes:
+        codes = _MORSE_GAP.split(signs)
+        letters = [MORSE_LETTERS.get(code, "") for code in codes]
+        if sum(map(bool, letters)) < 0.9 * len(codes):
             continue
-        if len(found) < 3 and segmented(plain.replace(" ", "")[:400])[1] >= 0.6:
+        # The usual gap stands between letters, any other between words.
+        gaps = _MORSE_GAP.findall(signs)
+        usual = Counter(gaps).most_common(1)[0][0]
+        parts = (
+            letter if gap == usual else f" {letter}"
+            for gap, letter in zip(gaps, letters[1:], strict=True)
+        )
+        plain = " ".join((letters[0] + "".join(parts)).split())
+        if plain.count(" ") < 2 and segmented(plain.replace(" ", "")[:400])[1] >= 0.6:
             plain = " ".join(segmented(plain.replace(" ", ""))[0])
         yield Edit(match.start(), match.end(), plain, "morse")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from bertguard.views.characters import without_unseen
 from bertguard.views.language import Text, reads_as_language
 from bertguard.views.offsets import Edit
 
@@ -41,9 +42,21 @@ def escapes(text: str) -> Iterator[Edit]:
         needless += sum(1 for c in plain if c.isascii() and c.isalnum())
         found.append(Edit(match.start(), match.end(), plain, "escapes"))
     letters = sum(1 for edit in found for c in edit.text if c.isalpha())
-    # Nobody escapes ASCII letters without a reason; other letters are escaped by JSON writers.
-    if needless >= 4 or letters >= 12:
-        yield from (edit for edit in found if edit.text.isprintable())
+    # Nobody escapes ASCII letters without a reason; other letters are escaped by JSON writers, and
+    # joiners and selectors beside them, but not between ASCII letters.
+    unseen = sum(_hidden(text, edit) for edit in found)
+    if needless >= 4 or letters >= 12 or unseen >= 4:
+        yield from (edit for edit in found if without_unseen(edit.text).isprintable())
+
+
+def _hidden(text: str, edit: Edit) -> int:
+    """How many tags outside flags, or invisible characters between ASCII letters, an edit has."""
+    if without_unseen(edit.text):
+        return 0
+    around = text[max(edit.start - 1, 0) : edit.start] + text[edit.end : edit.end + 1]
+    between = len(around) == 2 and around.isascii() and around.isalpha()
+    tags = sum(1 for c in edit.text if "\U000e0000" < c <= "\U000e007f")
+    return max(tags, between)
 
 
 def _unescaped(run: str) -> str:

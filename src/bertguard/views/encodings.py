@@ -6,29 +6,30 @@ decoded (or as one more encoding of it); noise such as hashes, keys and identifi
 
 from __future__ import annotations
 
-import base64
-import binascii
 import itertools
 import re
 from collections.abc import Iterator
-from urllib.parse import unquote_plus
 
+from bertguard.views.bases import MAX_SPAN_BYTES, as_text, from_base32, from_base64, from_hex
+from bertguard.views.characters import without_unseen
 from bertguard.views.ciphers import morse, rot13_runs
 from bertguard.views.codes import escapes, listed
+from bertguard.views.entities import unescaped
+from bertguard.views.hidden import payloads
 from bertguard.views.language import (
     Text,
     reads_as_language,
     stretches,
     words,
 )
-from bertguard.views.offsets import Edit
+from bertguard.views.offsets import Edit, Rewriting
+from bertguard.views.parted import hexes, pieces
+from bertguard.views.urls import percent
 
-MAX_SPAN_BYTES = 8192
 # Characters of an encoded span that may decode into that many bytes.
 _MAX_RUN = {"hex": 2 * MAX_SPAN_BYTES, "base32": MAX_SPAN_BYTES // 5 * 8, "base64": 10920}
 # A span this short must decode into common words and nothing else.
 _SHORT = 16
-_SHORT_HEX = 12
 
 _RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{8,}+={0,6}")
 # MIME and PEM wrap at 64 or 76 characters.
@@ -40,27 +41,11 @@ _SHORT_SIGN = re.compile(
     r"[2-7][0-9a-fA-F][2-7][0-9a-fA-F]"
     r"|[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589]|[E-PA-D][A-Z2-7]{7}"
 )
-_HEX = re.compile(r"(?:[0-9a-fA-F]{2})+")
-_BASE32 = re.compile(r"(?:[A-Z2-7]+|[a-z2-7]+)=*")
 # Six groups and more of base64 that can only come from ASCII letters, wherever they begin.
 _BASE64_ASCII = re.compile(
     r"(?:[I-Za-f][C-HS-Xi-nyz0-3][ABEFIJMNQRUVYZcdghklopstwx014589][A-Za-z0-9+/]){6,}+[A-Za-z0-9]{0,3}"
 )
 _PIECE = re.compile(r"[A-Za-z0-9]{8,}+")
-# Hex in groups: "69 67 6e", "6967:6e6f".
-_HEX_GROUPS = re.compile(
-    r"(?<![0-9A-Za-z])(?:[0-9a-fA-F]{2})++(?![0-9A-Za-z])"
-    r"(?:[\s,:;-]{1,2}(?:[0-9a-fA-F]{2})++(?![0-9A-Za-z]))++"
-)
-# "0x69,0x67" and "\x69\x67".
-_HEX_PREFIXED = re.compile(
-    r"(?:0x|\\x)[0-9a-fA-F]{2}(?:[\s,:;-]{0,2}(?:0x|\\x)[0-9a-fA-F]{2}){5,}+"
-)
-_HEX_NOISE = re.compile(r"0x|\\x|[\s,:;-]")
-_URL_TOKEN = re.compile(r"[^\s<>\"'`]+")
-_URL_ESCAPE = re.compile(r"%[0-9A-Fa-f]{2}")
-_NEEDLESS = re.compile(r"%(?:3[0-9]|[46][1-9A-Fa-f]|[57][0-9Aa])")
-_NO_CONTROL = bytes({*b"\t\n\r", *range(32, 127), *range(128, 256)})
 
 
 def decoded(source: Text, depth: int = 1) -> list[Edit]:
@@ -69,12 +54,12 @@ def decoded(source: Text, depth: int = 1) -> list[Edit]:
     With `depth` 1 a span also counts where what it decodes into holds such a span itself.
     """
     text = source.string
-    found: list[Edit] = []
-    for reader in (_runs, _url):
-        found += reader(text, depth)
+    found = list(_runs(text, depth))
+    links = percent(text, layers=1 + depth)
+    found += [edit for edit, certain in links if certain or _accepted(edit.text, depth)]
     found += escapes(text)
     found += listed(source)
-    found += _grouped_hex(source, depth)
+    found += _parted(source, depth)
     found += [edit for edit in morse(text) if _accepted(edit.text, depth)]
     found += rot13_runs(source)
     edits: list[Edit] = []
@@ -91,32 +76,25 @@ def _accepted(text: str | None, depth: int, *, short: bool = False) -> bool:
         return text.isascii() and text.isprintable() and _all_common(text)
     if reads_as_language(text):
         return True
+    bare = _bare(text)
+    if bare != text and reads_as_language(bare):
+        return True
     plain = text.isascii() and text.isprintable()
     return depth > 0 and plain and len(text) >= _SHORT and bool(decoded(Text(text), depth - 1))
+
+
+def _bare(text: str) -> str:
+    """What is left of a decoded text once it is undisguised as the second round will do it."""
+    for step in (payloads, unescaped, payloads):
+        edits = step(Text(text))
+        if edits:
+            text = Rewriting(text, edits).text
+    return without_unseen(text)
 
 
 def _all_common(text: str) -> bool:
     found = text.lower().split()
     return bool(found) and max(map(len, found)) > 3 and all(word in words() for word in found)
-
-
-def _text(raw: bytes) -> str | None:
-    """Bytes as UTF-8, or UTF-16 where every second one is zero; None for anything else.
-
-    A few foreign bytes in a long text are left out: they would be a cheap way to hide the rest.
-    """
-    if len(raw) > 3 and not any(raw[1:40:2]):
-        return raw.decode("utf-16-le", "ignore")
-    controls = raw.translate(None, _NO_CONTROL)
-    if not controls:
-        try:
-            return raw.decode("utf-8")
-        except UnicodeDecodeError:
-            pass
-    if len(raw) < _SHORT or len(controls) > 0.1 * len(raw):
-        return None
-    kept = raw.translate(None, controls).decode("utf-8", "ignore")
-    return kept if len(kept.encode()) >= 0.85 * len(raw) else None
 
 
 def _runs(text: str, depth: int) -> Iterator[Edit]:
@@ -154,76 +132,21 @@ def _inside_run(run: str, start: int, depth: int) -> Iterator[Edit]:
 
 def _readings(run: str, depth: int) -> Iterator[tuple[str, str, int]]:
     """(kind, text, characters used) of the first encoding in which a run reads as language."""
-    for kind, decode in (("hex", _from_hex), ("base32", _from_base32), ("base64", _from_base64)):
+    for kind, decode in (("hex", from_hex), ("base32", from_base32), ("base64", from_base64)):
         head = run[: _MAX_RUN[kind]]
-        raw = decode(head)
-        if raw is None:
-            continue
-        plain = _text(raw)
-        if _accepted(plain, depth, short=len(head) < _SHORT):
-            yield kind, plain or "", len(head)
-            return
+        for raw in decode(head):
+            plain = as_text(raw)
+            if _accepted(plain, depth, short=len(head) < _SHORT):
+                yield kind, plain or "", len(head)
+                return
 
 
-def _from_hex(run: str) -> bytes | None:
-    return bytes.fromhex(run) if _HEX.fullmatch(run) else None
-
-
-def _from_base32(run: str) -> bytes | None:
-    if not _BASE32.fullmatch(run):
-        return None
-    digits = run.rstrip("=").upper()
-    # One, three and six characters left over carry no whole byte.
-    digits = digits[: len(digits) - {1: 1, 3: 1, 6: 1}.get(len(digits) % 8, 0)]
-    try:
-        return base64.b32decode(digits + "=" * (-len(digits) % 8))
-    except binascii.Error:
-        return None
-
-
-def _from_base64(run: str) -> bytes | None:
-    digits = run.rstrip("=").replace("-", "+").replace("_", "/")
-    digits = digits[: len(digits) - (len(digits) % 4 == 1)]
-    try:
-        return binascii.a2b_base64(digits + "=" * (-len(digits) % 4))
-    except binascii.Error:
-        return None
-
-
-def _grouped_hex(source: Text, depth: int) -> Iterator[Edit]:
-    text = source.string
-    matches: list[re.Match[str]] = []
-    # Cheaper than the search: groups of two, four or eight with figures in them are words.
-    if sum(1 for word in source.words if len(word) in (2, 4, 8) and not word.isalpha()) > 2:
-        matches += _HEX_GROUPS.finditer(text)
-    if "0x" in text or "\\x" in text:
-        matches += _HEX_PREFIXED.finditer(text)
-    for match in matches:
-        digits = _HEX_NOISE.sub("", match[0])
-        if len(digits) < _SHORT_HEX:
-            continue
-        raw = _from_hex(digits[: len(digits) // 2 * 2][: 2 * MAX_SPAN_BYTES])
-        cut = len(digits) > 2 * MAX_SPAN_BYTES
-        plain = _text(raw) if raw else None
-        if _accepted(plain, depth, short=len(digits) < _SHORT):
-            yield Edit(match.start(), match.end(), plain or "", "hex", cut=cut)
-
-
-def _url(text: str, depth: int) -> Iterator[Edit]:
-    if "%" not in text:
-        return
-    for match in _URL_TOKEN.finditer(text):
-        token = match[0]
-        escapes = len(_URL_ESCAPE.findall(token)) if "%" in token else 0
-        if escapes < 2:
-            continue
-        plain = unquote_plus(token, errors="replace")
-        if "\ufffd" in plain:
-            continue
-        letters = sum(map(str.isalpha, plain))
-        needless = letters >= 4 and len(_NEEDLESS.findall(token)) >= 4
-        # The query of an ordinary link holds escapes too; a sentence has several words.
-        foreign = sum(1 for character in plain if character > "\x7f")
-        sentence = escapes >= 3 and (len(plain.split()) > 3 or foreign >= 8)
-        if needless or (sentence and _accepted(plain, depth)):
-            yield Edit(match.start(), match.end(), plain, "url")
+def _parted(source: Text, depth: int) -> Iterator[Edit]:
+    """Spans in pieces, in the first way in which they read."""
+    for ways in itertools.chain(pieces(source.string), hexes(source)):
+        for way in ways:
+            reading = next(_readings(way.joined, depth), None)
+            if reading:
+                kind, plain, used = reading
+                yield Edit(way.start, way.end, plain, kind, cut=used < len(way.joined))
+                break

@@ -15,8 +15,10 @@ _SELECTORS = re.compile("[\ufe00-\ufe0f\U000e0100-\U000e01ef]+")
 # Source: UTS 51, emoji tag sequences: a black flag, up to six letters or digits, a cancel tag.
 _FLAG = re.compile("[\U000e0030-\U000e0039\U000e0061-\U000e007a]{3,6}\U000e007f")
 _BLACK_FLAG = "\U0001f3f4"
-# Runs with no more visible characters than this between them carry one payload.
+# Runs with no more characters than this between them carry one payload: of selectors, which have
+# their uses, a few; of tags, which have none outside flags, as many as a sentence has.
 _GAP = 3
+_TAG_GAP = 200
 
 
 def payloads(source: Text) -> list[Edit]:
@@ -36,7 +38,7 @@ def _tag_edits(text: str) -> Iterator[Edit]:
         start = match.start() + (flag.end() if flag else 0)
         if start < match.end():
             runs.append((start, match.end()))
-    for cluster in _clusters(runs):
+    for cluster in _clusters(runs, _TAG_GAP):
         codes = (ord(c) - 0xE0000 for start, end in cluster for c in text[start:end])
         payload = "".join(chr(code) for code in codes if 0x20 <= code < 0x7F)
         if len(payload.strip()) >= 3:
@@ -51,7 +53,7 @@ def _selector_edits(text: str) -> Iterator[Edit]:
         single = match.end() - match.start() == 1
         if not (single and (match[0] <= "\ufe0f" or _ideograph(base))):
             runs.append(match.span())
-    for cluster in _clusters(runs):
+    for cluster in _clusters(runs, _GAP):
         codes = [ord(c) for start, end in cluster for c in text[start:end]]
         # Source: P. Butler, "Smuggling arbitrary data through an emoji" (2025): selector n is
         # byte n - 1. The simpler U+E0100 + byte is seen as well.
@@ -62,10 +64,10 @@ def _selector_edits(text: str) -> Iterator[Edit]:
             yield _laid_out(text, cluster, payload, "variation_selectors")
 
 
-def _clusters(runs: Iterable[Span]) -> Iterator[list[Span]]:
+def _clusters(runs: Iterable[Span], gap: int) -> Iterator[list[Span]]:
     cluster: list[Span] = []
     for start, end in runs:
-        if cluster and start - cluster[-1][1] > _GAP:
+        if cluster and start - cluster[-1][1] > gap:
             yield cluster
             cluster = []
         cluster.append((start, end))

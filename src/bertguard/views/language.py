@@ -28,6 +28,13 @@ _STRETCH_CHARS = 32_768
 _SPACE = re.compile(r"\s")
 _WORD = re.compile(r"[a-z0-9@$!|+\u0080-\U0010ffff]+")
 _A_LETTER = re.compile(r"[a-z]")
+# Signs that stand at a name in source code, a path, a link or an entity: alone on that side of it,
+# or with a letter on their other side.
+_BEFORE_NAME = frozenset("=/\\$@#&+_")
+_BEFORE_PART = frozenset("(.[:")
+_AFTER_NAME = frozenset("=/\\(;[+_")
+_AFTER_PART = frozenset(".:)]")
+_INITIAL = re.compile(r"(?<!\w)[A-Z]\. ?\Z")
 _ASCII_WORD = re.compile(r"[a-z]+")
 
 
@@ -153,6 +160,16 @@ def respelled(word: str) -> str | None:
             if "".join(plain) in forms():
                 return "".join(plain) + word[len(core) :]
     return None
+
+
+def is_name(text: str, start: int, end: int) -> bool:
+    """True for a word in source code, a path or an entity, and for a name after an initial."""
+    before, after = text[max(start - 2, 0) : start], text[end : end + 2]
+    if before[-1:] in _BEFORE_NAME or (before[-1:] in _BEFORE_PART and before[:1].isalnum()):
+        return True
+    if after[:1] in _AFTER_NAME or (after[:1] in _AFTER_PART and after[1:].isalnum()):
+        return True
+    return after == " =" or _INITIAL.search(text[max(start - 4, 0) : start]) is not None
 
 
 def as_letters(text: str) -> str:

@@ -1,19 +1,18 @@
-"""Markup as it is read: entities decoded, inline tags gone, comments and attributes as lines."""
+"""Markup as it is read: inline tags gone, comments and attributes as lines."""
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterator
 
 from bertguard.views.language import Text, known
 from bertguard.views.offsets import Edit, Span, is_near
 
-_ENTITY = re.compile(r"&(?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
-_NUMERIC = re.compile(r"&#(?:\d{1,7}|[xX][0-9a-fA-F]{1,6});?")
 _INLINE = re.compile(
     r"(?:</?(?:a|abbr|b|bdi|bdo|big|cite|code|em|font|i|ins|kbd|mark|q|s|small|span|strong|sub|sup|"
-    r"tt|u|var|wbr)(?:\s[^<>]{0,400}+)?/?>|<!--[^<>]{0,400}+-->"
+    r"tt|u|var|wbr)(?:\s[^<>]{0,400}+)?/?>"
+    # Comments, the empty ones of browsers among them; no comment begins inside another.
+    r"|<!--(?:-?>|(?:[^<-]|<(?!!--)|-(?!-!?>)){0,400}+--!?>)"
     # Markdown, and the colours of a terminal.
     r"|(?<=\w\w)(?:\*{1,3}|~~)|(?<=\*\w)\*{1,3}(?!\w)|\x1b\[[0-9;]{0,16}m)+",
     re.IGNORECASE,
@@ -31,26 +30,6 @@ _WORD_AFTER = re.compile(r"\w{1,40}")
 # A hidden sentence has at least three words; shorter values are labels.
 _MIN_WORDS = 3
 _PUNCTUATION = ".,:;!?()[]{}\"'"
-
-
-def unescaped(source: Text) -> list[Edit]:
-    """Letters written as numeric entities decoded; `&amp;` and `&uuml;` alone are no sign."""
-    text = source.string
-    if "&#" not in text:
-        return []
-    hiding = sum(1 for m in _NUMERIC.finditer(text) if _hides(html.unescape(m[0])))
-    if hiding < 3:
-        return []
-    entities = (m for m in _ENTITY.finditer(text))
-    found = [Edit(m.start(), m.end(), html.unescape(m[0]), "entities") for m in entities]
-    return [edit for edit in found if edit.text != text[edit.start : edit.end]]
-
-
-def _hides(decoded: str) -> bool:
-    """No writer needs an entity for an ASCII letter, a look-alike or an invisible character."""
-    if decoded.isascii():
-        return decoded.isalnum()
-    return decoded >= "\u0370" and (decoded.isalpha() or not decoded.isprintable())
 
 
 def untagged(source: Text) -> list[Edit]:

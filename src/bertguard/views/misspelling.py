@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from bertguard.views.language import Text, lexicon
+from bertguard.views.language import Text, is_name, lexicon
 from bertguard.views.offsets import Edit
 
 # Not what Markdown cuts off a word: "**T**hreats".
@@ -28,13 +28,18 @@ _STRETCH = 32
 _LEAST_WORDS = 2
 _LEAST_SHARE = 0.12
 _LEAST_ENGLISH = 0.75
+# What a placeholder has instead of a text: some of it is one slip away from English.
+_PLACEHOLDER = frozenset(
+    "lorem ipsum dolore labore enim minim veniam quis elit velit esse magna aliqua tempor aute "
+    "irure cillum nulla sint sunt culpa mollit anim commodo laboris nisi".split()
+)
 # A word is some 400 lookups: what a text has beyond these different ones is left as it stands.
 _MOST_WORDS = 1_000
 
 
 def corrected(source: Text) -> list[Edit]:
     """Words that are one slip away from a common English word, where a stretch is full of them."""
-    unknown = source.words - lexicon()[1]
+    unknown = source.words - lexicon()[1] - _PLACEHOLDER
     if len(unknown) < _LEAST_WORDS:
         return []
     odd = {
@@ -59,7 +64,7 @@ def corrected(source: Text) -> list[Edit]:
             meant[word] = _meant(word) if word.isascii() else None
         right = {word for word in strange if meant.get(word)}
         english = len(different) - len(strange) + len(right)
-        if len(right & _no_names(found[stretch])) < enough or (
+        if len(right & _no_names(source.string, found[stretch])) < enough or (
             english < _LEAST_ENGLISH * len(different)
         ):
             continue
@@ -69,12 +74,15 @@ def corrected(source: Text) -> list[Edit]:
     return [edits[place] for place in sorted(edits)]
 
 
-def _no_names(found: Sequence[re.Match[str]]) -> set[str]:
-    """The words of a stretch in lower case, but for capitalised ones where few are."""
-    small = [match[0].lower() for match in found if not match[0].istitle()]
+def _no_names(text: str, found: Sequence[re.Match[str]]) -> set[str]:
+    """The words of a stretch in lower case, but for capitalised ones where few are.
+
+    A word in source code or after an initial is a name, too.
+    """
+    small = [match for match in found if not match[0].istitle()]
     if 2 * len(small) < len(found):
-        small = [match[0].lower() for match in found]
-    return set(small)
+        small = list(found)
+    return {match[0].lower() for match in small if not is_name(text, *match.span())}
 
 
 def _meant(word: str) -> str | None:

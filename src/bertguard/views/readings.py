@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from bertguard.views import characters, encodings, hidden, markup, misspelling, spelling
+from bertguard.views import characters, encodings, entities, hidden, markup, misspelling, spelling
+from bertguard.views.bases import MAX_SPAN_BYTES
 from bertguard.views.language import Text
 from bertguard.views.offsets import Change, Edit, Rewriting, Span, excerpt
 
@@ -24,7 +25,6 @@ _SAME_SPAN = 100
 
 _Step = Callable[[Text], Sequence[Edit]]
 _SPELLING: tuple[_Step, ...] = (
-    markup.unescaped,
     markup.untagged,
     characters.upright,
     characters.folded,
@@ -117,6 +117,8 @@ class _Trail:
 
     def respell(self) -> None:
         """Characters and spelling, step by step."""
+        if self.rewrite(entities.unescaped):
+            self.decode(hidden.payloads)  # "&#xE0049;" is an invisible character
         for step in _SPELLING:
             self.rewrite(step)
 
@@ -166,10 +168,10 @@ def _bounded(edits: Sequence[Edit]) -> list[Edit]:
     spans = size = end = 0
     for whole in edits:
         edit = whole
-        if len(whole.text) > encodings.MAX_SPAN_BYTES:
-            edit = whole._replace(text=whole.text[: encodings.MAX_SPAN_BYTES], cut=True)
+        if len(whole.text) > MAX_SPAN_BYTES:
+            edit = whole._replace(text=whole.text[:MAX_SPAN_BYTES], cut=True)
         size += len(edit.text)
-        if spans == 0 or edit.start - end > _SAME_SPAN or size > encodings.MAX_SPAN_BYTES:
+        if spans == 0 or edit.start - end > _SAME_SPAN or size > MAX_SPAN_BYTES:
             spans, size = spans + 1, len(edit.text)
         if spans > MAX_DECODED_SPANS:
             break

@@ -12,6 +12,7 @@ from bertguard.views.language import (
     Text,
     as_letters,
     forms,
+    is_name,
     known,
     lexicon,
     naturally_prefixed,
@@ -166,7 +167,9 @@ def deleeted(source: Text) -> list[Edit]:
     if len(hits) < 2:
         return []
     text = source.string
-    matches = [m for m in _LEET_WORD.finditer(text) if not m[0].isalpha()]
+    # "%63t" is an escape, and no "get".
+    found = (m for m in _LEET_WORD.finditer(text) if not m[0].isalpha())
+    matches = [m for m in found if not text.startswith("%", m.start() - 1, m.start())]
     places = [m.start() for m in matches if m[0].lower() in hits]
     mixed = {m[0].lower() for m in matches if _MIXED.search(m[0])}
     # Where most such words are common ones in disguise, the others are words in disguise too.
@@ -218,8 +221,9 @@ def unprefixed(source: Text) -> list[Edit]:
     hits = {word for word in source.words if _surely_prefixed(word)}
     if len({word[1:] for word in hits}) < 2:
         return []
-    matches = list(_PLAIN_WORD.finditer(source.string))
-    found = [match for match in matches if match[0].lower() in hits]
+    text = source.string
+    matches = list(_PLAIN_WORD.finditer(text))
+    found = [m for m in matches if m[0].lower() in hits and not is_name(text, *m.span())]
     pairs = itertools.pairwise(found)
     places = [
         place
