@@ -10,7 +10,6 @@ import json
 import re
 import subprocess
 import sys
-import time
 import unicodedata
 import uuid
 from collections.abc import Callable
@@ -724,27 +723,6 @@ def test_decoding_stops_at_depth_two() -> None:
     """An encoding in an encoding in an encoding is left: bounded work, and no model reads it."""
     assert any(ATTACK in view.text for view in views(b64(b64(ATTACK))))
     assert not any(ATTACK in view.text for view in views(b64(b64(b64(ATTACK)))))
-
-
-HOSTILE = (
-    "<!--", "<!-- -", "&#73", "&amp;amp;#", "a&shy;", "ab&nbsp", "%2549", "%49%ff", "a%41 ", "0x49",
-    "49_", "4967 ", "00000000: 4967 ", "0049 49\n", "aBcd efgh ", "SWdu b3Jl IGFs bCBw mV2 ",
-    "SWdu\\n", "> SWdu\n", "a\u200bb\u200b\u200b", "\U0001f3f4\U000e0067", "word \U000e0041",
-    ".-/", ".-\n", "a\\u200b", "\\udb40\\udc41 ", "bignore; ncount ",
-)  # fmt: skip
-
-
-@pytest.mark.parametrize("piece", HOSTILE)
-def test_no_text_takes_long(piece: str) -> None:
-    """A hundred kilobytes of half a disguise cost a quarter of a second at most, here twice it."""
-    text = (piece * 100_000)[:100_000]
-
-    def seconds() -> float:
-        start = time.process_time()
-        views(text)
-        return time.process_time() - start
-
-    assert min(seconds() for _ in range(2)) < 0.5
 
 
 def test_leetspeak_is_read_beyond_the_commonest_words() -> None:
