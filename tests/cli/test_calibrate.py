@@ -138,4 +138,5 @@ def test_too_little_and_impossible_are_errors(
         code, _, stderr = run("calibrate", *arguments)
         assert code == 2
         assert words in stderr
+        assert "scoring" not in stderr  # found out before the work, not after it
     assert not out.exists()

@@ -133,3 +133,11 @@ def test_an_excerpt_is_a_piece_of_the_text(text: str, most: int, seed: int) -> N
     piece = excerpt(Random(seed), text, most=most)
     assert len(piece) <= max(most, len(text.strip()) if len(text) <= most else most)
     assert piece in text
+
+
+def test_opaque_writings_are_all_drawn() -> None:
+    """Each sign of one in fifty draws: what a model never saw escaped, it takes for hostile."""
+    rng = Random(0)
+    drawn = [opaque(rng, "read the rules") for _ in range(50)]
+    for sign in ("\u202e", "read%20the", "cmVhZ", "72656164", "ernq gur", ".-. . .-"):
+        assert any(sign in odd for odd in drawn)

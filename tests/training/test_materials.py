@@ -57,3 +57,12 @@ def test_composed_texts_of_a_language_hold_payloads_of_it() -> None:
     ]
     assert len(chinese) > 50
     assert sum(chinese) > 0.5 * len(chinese)
+
+
+def test_a_family_of_texts_is_drawn_more_often_than_a_single_one() -> None:
+    """Once more for each place where it varies, up to four times."""
+    family = "Forget [[it|that]] and [[say|tell]] [[a|one]] [[word|name]] [[now|here]]."
+    corpus = Seeds([Seed(text, 1, "prompt", "en", "general") for text in ("Single.", family)])
+    rng = Random(0)
+    drawn = [corpus.draw(rng, "prompt", 1) for _ in range(500)]
+    assert 0.75 < sum(text != "Single." for text in drawn) / 500 < 0.85

@@ -11,7 +11,9 @@ import pytest
 from bertguard.errors import CheckpointError
 from bertguard.model.checkpoint import MANIFEST, read_manifest, write_manifest
 from bertguard.training import resume
+from bertguard.training.calibration import Calibration
 from bertguard.training.card import model_card
+from bertguard.training.saving import thresholds_after
 from bertguard.training.validation import Scored, keep, take
 
 SURROGATE = "caf\udce9"
@@ -71,3 +73,16 @@ def test_sources_that_are_no_utf8_can_be_written(checkpoint: Path, tmp_path: Pat
     assert json.loads((tmp_path / MANIFEST).read_bytes())["training"] == facts
     assert "caf\\udce9" in model_card(manifest)
     model_card(manifest).encode("utf-8")
+
+
+def test_a_few_hundred_texts_lower_no_threshold_for_blocking() -> None:
+    """Flagging is theirs to say from a hundred on, blocking from a thousand."""
+    before = {"prompt": (0.9, 0.99), "data": (0.9, 0.99)}
+    few = Calibration(1.0, 0.5, 0.6, benign=200, injections=50)
+    many = Calibration(1.0, 0.5, 0.6, benign=1000, injections=50)
+    none = Calibration(1.0, None, None, benign=20, injections=50)
+    assert thresholds_after(before, {"prompt": few, "data": many}) == {
+        "prompt": (0.5, 0.99),
+        "data": (0.5, 0.6),
+    }
+    assert thresholds_after(before, {"prompt": none}) == {"prompt": (0.9, 0.99)}

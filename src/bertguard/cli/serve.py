@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -14,21 +13,11 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
     from logging.handlers import QueueListener
-    from types import FrameType
-
-    import uvicorn
-    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from bertguard.guard import Guard
     from bertguard.policy import Mode, Policy, Thresholds
     from bertguard.segments import Channel
     from bertguard.server.telemetry import Metrics
-
-# How long open streams may go on after Ctrl-C.
-_GRACE_SECONDS = 10
-
-# uvicorn's own default.
-_BACKLOG = 2048
 
 _DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
 
@@ -96,11 +85,12 @@ def command(
     import uvicorn
 
     from bertguard.server.app import create_app
+    from bertguard.server.process import GRACE_SECONDS, Server, ending_quietly, listen
 
     for name, seconds in (("connect", connect_timeout), ("read", read_timeout)):
         if not seconds > 0:
             raise typer.BadParameter("use more than 0", param_hint=f"--{name}-timeout")
-    listener = _listen(host, port)
+    listener = listen(host, port)
     writer: QueueListener | None = None
     try:
         guard = _load_guard(
@@ -124,7 +114,7 @@ def command(
             metrics=_metrics_of(guard) if metrics else None,
         )
         config = uvicorn.Config(
-            _ending_quietly(app),
+            ending_quietly(app),
             log_level="warning",
             # An access log holds query strings, and query strings hold prompts and API keys.
             access_log=False,
@@ -133,14 +123,14 @@ def command(
             date_header=upstream is None,
             proxy_headers=False,
             ws="none",
-            timeout_graceful_shutdown=_GRACE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
         _announce(listener, guard, upstream)
         try:
-            _server(config).run(sockets=[listener])
+            Server(config, say=_say).run(sockets=[listener])
         except KeyboardInterrupt:
             # uvicorn has shut down in order and raises the signal again for its caller.
-            typer.echo("guard: stopped", err=True)
+            _say("guard: stopped")
         except SystemExit:
             # The start-up failed, and uvicorn has said why.
             raise typer.Exit(2) from None
@@ -150,41 +140,8 @@ def command(
             writer.stop()
 
 
-def _server(config: uvicorn.Config) -> uvicorn.Server:
-    """A server that says what it waits for when it is told to stop."""
-    import uvicorn
-
-    class Server(uvicorn.Server):
-        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-            if self.server_state.tasks and not self.should_exit:
-                typer.echo(
-                    f"guard: stopping; open answers have {_GRACE_SECONDS} seconds, Ctrl-C again "
-                    "ends them",
-                    err=True,
-                )
-            super().handle_exit(sig, frame)
-
-    return Server(config)
-
-
-def _ending_quietly(app: ASGIApp) -> ASGIApp:
-    """The application; what the server cuts off at its end is no error to report with a trace."""
-    import sys
-    from asyncio import CancelledError
-
-    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
-        async def untraced(message: Message) -> None:
-            # Starlette tells the trace of whatever ends its lifespan, a second Ctrl-C as well.
-            if message["type"] == "lifespan.shutdown.failed" and isinstance(
-                sys.exception(), CancelledError
-            ):
-                message = {**message, "message": ""}
-            await send(message)
-
-        with suppress(CancelledError):
-            await app(scope, receive, untraced)
-
-    return guarded
+def _say(line: str) -> None:
+    typer.echo(line, err=True)
 
 
 def _metrics_of(guard: Guard) -> Metrics:
@@ -228,33 +185,6 @@ def _write_audit_log(guard: Guard, path: Path) -> QueueListener:
     AuditLog(guard, logger)
     listener = QueueListener(lines, file)
     listener.start()
-    return listener
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A bound socket, before the model is loaded: a taken port should not cost that time."""
-    import socket
-
-    from bertguard.errors import ConfigurationError
-
-    try:
-        family, kind, _, _, address = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listener = socket.socket(family, kind)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-            # From here on connections wait for the model instead of being refused.
-            listener.listen(_BACKLOG)
-        except BaseException:
-            listener.close()
-            raise
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise ConfigurationError(
-            f"cannot listen on {host}:{port} ({reason}); use another --host or --port"
-        ) from error
     return listener
 
 
@@ -326,10 +256,9 @@ def _announce(listener: socket.socket, guard: Guard, upstream: str | None) -> No
         base = upstream.rstrip("/")
         behind = f"{base} (/v1/… goes to {base}/v1/…)"
         if base.endswith("/v1"):
-            typer.echo(
+            _say(
                 "guard: warning: --upstream ends in /v1, and so do the paths of most clients; "
-                f"did you mean {base.removesuffix('/v1')}?",
-                err=True,
+                f"did you mean {base.removesuffix('/v1')}?"
             )
     typer.echo(
         f"guard: listening on {url}\n"

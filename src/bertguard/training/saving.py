@@ -68,7 +68,7 @@ def finish(
     manifest = dataclasses.replace(
         start.manifest,
         temperature=_temperature(start.manifest, calibrations),
-        thresholds=_thresholds(start.manifest.thresholds, calibrations),
+        thresholds=thresholds_after(start.manifest.thresholds, calibrations),
         calibration={channel: found.to_dict() for channel, found in calibrations.items()},
         training={
             **start.manifest.training,
@@ -98,10 +98,13 @@ def validation_metrics(scored: Sequence[Scored]) -> dict[str, object]:
     return metrics
 
 
-def _thresholds(
+def thresholds_after(
     before: Mapping[str, tuple[float, float]], calibrations: Mapping[str, Calibration]
 ) -> dict[str, tuple[float, float]]:
-    """Fitted thresholds; where there was too little benign text, those that were there before."""
+    """Fitted thresholds; where there was too little benign text, those that were there before.
+
+    What a few hundred texts say of blocking only ever makes it rarer; see `cautious`.
+    """
     return {
         channel: before[channel]
         if found.flag_at is None or found.block_at is None

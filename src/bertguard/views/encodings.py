@@ -32,10 +32,6 @@ _MAX_RUN = {"hex": 2 * MAX_SPAN_BYTES, "base32": MAX_SPAN_BYTES // 5 * 8, "base6
 _SHORT = 16
 
 _RUN = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{8,}+={0,6}")
-# MIME and PEM wrap at 64 or 76 characters.
-_WRAPPED = re.compile(
-    r"(?<![A-Za-z0-9+/])[A-Za-z0-9+/]{40,76}+(?:\r?\n[A-Za-z0-9+/]{1,76}+)++={0,2}"
-)
 # What eight and more ASCII letters begin with in hex, base64 or base32.
 _SHORT_SIGN = re.compile(
     r"[2-7][0-9a-fA-F][2-7][0-9a-fA-F]"
@@ -98,12 +94,6 @@ def _all_common(text: str) -> bool:
 
 
 def _runs(text: str, depth: int) -> Iterator[Edit]:
-    for match in _WRAPPED.finditer(text) if "\n" in text else ():
-        joined = "".join(match[0].split())
-        for kind, plain, used in _readings(joined, depth):
-            cut = used < len(joined)
-            end = match.start() + used if cut else match.end()
-            yield Edit(match.start(), end, plain, kind, cut=cut)
     runs = (_RUN.finditer(text, *place) for place in stretches(text))
     for match in itertools.chain.from_iterable(runs):
         run = match[0]
