@@ -35,6 +35,9 @@ from bertguard.training.recipes import read_recipe
 from bertguard.training.settings import Settings
 from bertguard.training.validation import Validator
 
+# Categories of the corpus by which the sections from "Touchy innocent prompts" on judge as well.
+_FOURTH_HAND = ("touchy", "whole-documents-2")
+
 _KINDS = [(channel, label) for channel in ("prompt", "data") for label in (0, 1)]
 
 
@@ -74,7 +77,7 @@ def left_out(data: Path) -> LeftOut:
         if not seed.held_out:
             continue
         text = TrainingText(seed.text, seed.label, seed.channel)
-        if seed.category in ("pairs", "pairs-2", "tool-results-twins"):
+        if seed.category in ("pairs", "pairs-2", "tool-results-twins", *_FOURTH_HAND):
             add([text], f"{seed.category} {seed.channel}")
         elif seed.language != "en":
             add([text], "left out", f"languages {seed.channel}")
@@ -99,6 +102,7 @@ def figures(texts: LeftOut, margins: Sequence[float]) -> dict[str, float]:
     for group in (
         "hand data", "languages prompt", "languages data", "tool-results-twins data",
         "pairs data", "pairs-2 prompt", "pairs-2 data",
+        "touchy prompt", "whole-documents-2 data",
     ):  # fmt: skip
         here = texts.places(group)
         if here.any():
@@ -108,11 +112,16 @@ def figures(texts: LeftOut, margins: Sequence[float]) -> dict[str, float]:
         benign = numpy.sort(values[texts.places("natural") & (channels == channel)])
         for name, rate in (("flagged", 0.01), ("blocked", 0.001)):
             threshold = threshold_at(benign, rate)
-            kinds = ("pairs", "pairs-2", "languages")
+            kinds = ("pairs", "pairs-2", "languages", *_FOURTH_HAND)
             for group in ("left out", *(f"{kind} {channel}" for kind in kinds)):
                 here = texts.places(group) & (channels == channel) & (labels == 1)
                 if here.any():
                     found[f"{group} {channel} {name}"] = float((values[here] > threshold).mean())
+            for kind in _FOURTH_HAND:
+                here = texts.places(f"{kind} {channel}") & (channels == channel) & (labels == 0)
+                if here.any():
+                    share = float((values[here] <= threshold).mean())
+                    found[f"{kind} {channel} innocent not {name}"] = share
     return found | {"sum": sum(found.values())}
 
 

@@ -23,7 +23,7 @@ _SHORT_ATTACK_CHARS = 500
 # How often a family of texts may be drawn for once that a single text is.
 _MOST_COPIES = 4
 # Of the draws from the corpus; the other languages share the rest evenly.
-_ENGLISH_SHARE = 0.2
+_ENGLISH_SHARE = 0.4
 _LONGEST_REQUEST_CHARS = 240
 # Of the surroundings, those that are documents of the corpus.
 _CORPUS_DOCUMENTS = 0.2
