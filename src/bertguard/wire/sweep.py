@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bertguard.segments import Channel, Role
 from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, USER_DATA, Collector, Link, Voice, word
+from bertguard.wire.hosted import HOSTS, note_hosted
 from bertguard.wire.media import FILES, read_encoded, read_media
 from bertguard.wire.named import NAMES, read_names
 from bertguard.wire.pictures import PICTURES, read_pictures
@@ -86,7 +87,7 @@ def _read_unread(
     words: bool,
     fields: bool,
 ) -> None:
-    """Files and pictures in one object: in `words` of a call, and in a result, no id opens one.
+    """What one object brings unread: in `words` of a call, and in a result, no id opens a file.
 
     Nor is an address in `fields` of a document fetched.
     """
@@ -94,6 +95,8 @@ def _read_unread(
     listed = words or said_by.role is Role.TOOL
     if not listed and (kind == "file_id" or not NAMES.isdisjoint(value)):
         read_names(c, value, place)
+    if not (listed or HOSTS.isdisjoint(value)):
+        note_hosted(c, value, place)
     if not (words or PICTURES.isdisjoint(value)):
         read_pictures(c, value, place, _reader_of(said_by))
     if kind in FILES or word(value, "kind") == "file":
