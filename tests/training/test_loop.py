@@ -185,7 +185,7 @@ def test_a_guard_can_be_trained_further(encoder: Path, tmp_path: Path) -> None:
     assert (manifest.pooling, manifest.window_tokens) == ("cls", 32)
     assert not same(weights(tmp_path / "1"), weights(tmp_path / "2"))
     assert manifest.training["goes_on_from"]["name"] == "learnt"  # type: ignore[index]  # JSON
-    assert "Before that: learnt" in (tmp_path / "2" / "README.md").read_text()
+    assert "\n2. from 1: " in (tmp_path / "2" / "README.md").read_text()
     again = replace(further, base=str(tmp_path / "2"))
     third = train(rows(), rows(3), settings=again, out=tmp_path / "3", device="cpu")
     assert third is not None

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bertguard.model.checkpoint import Manifest
 from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE
-from bertguard.training.history import TOLD
+from bertguard.training.lineage import training_data
 from bertguard.training.markdown import table_line, writable
 
 
@@ -15,7 +15,6 @@ def model_card(manifest: Manifest) -> str:
 
     A lone surrogate, as in a source that is no UTF-8, is escaped: the card can be written.
     """
-    facts = manifest.training
     lines = [
         f"# {manifest.name}",
         "",
@@ -42,8 +41,7 @@ def model_card(manifest: Manifest) -> str:
         "",
         "## Training data",
         "",
-        *_training_data(facts),
-        *_before(facts),
+        *training_data(manifest.training),
         "## Thresholds",
         "",
         "| channel | flag_at | false positives there | block_at | false positives there "
@@ -108,77 +106,6 @@ def _rates(manifest: Manifest) -> str:
     if len(set(said.values())) == 1:
         return next(iter(said.values()))
     return ", ".join(f"in channel {channel} {words}" for channel, words in said.items())
-
-
-def _training_data(facts: Mapping[str, object]) -> list[str]:
-    if facts.get(TOLD):
-        command = f": `{facts['command']}`" if facts.get("command") else ""
-        return [f"As told above{command}.", ""]
-    parts = facts.get("mean_of")
-    if isinstance(parts, list):
-        return [f"The weights are the mean of those of {len(parts)} runs, given below.", ""]
-    # The code that ran it, where somebody wrote that down.
-    code = f" (by the code of commit {facts['commit']})" if facts.get("commit") else ""
-    return [
-        f"Command{code}: `{facts.get('command') or 'not recorded'}`",
-        "",
-        f"{facts.get('rows')} rows, SHA-256 of the data `{facts.get('data_sha256')}`; "
-        f"{facts.get('validation_rows')} rows for validation, {_held_out(facts)}. Hyper-parameters "
-        "stand in `guard.json`.",
-        "",
-        *_made_up(facts.get("settings")),
-        *_sources_table(facts.get("sources")),
-        "",
-    ]
-
-
-def _held_out(facts: Mapping[str, object]) -> str:
-    """Where the validation rows are from: rows of one source resemble each other."""
-    learnt, left_out = facts.get("sources"), facts.get("validation_sources")
-    if not isinstance(learnt, Mapping) or not isinstance(left_out, Sequence):
-        return "from places that were not recorded"
-    both = sum(source in learnt for source in left_out)
-    if not both:
-        return "from other places than the training rows"
-    if both == len(left_out):
-        return "from the same places as the training rows"
-    return f"of whose {len(left_out)} places {both} are those of training rows as well"
-
-
-def _before(facts: Mapping[str, object]) -> list[str]:
-    """What the weights come from, the last stage first: a stage before, or the runs of a mean."""
-    before = facts.get("goes_on_from")
-    parts = facts.get("mean_of")
-    stages = [before] if isinstance(before, Mapping) else parts if isinstance(parts, list) else []
-    title = "Before that" if isinstance(before, Mapping) else "One of the runs of the mean"
-    lines: list[str] = []
-    for stage in stages:
-        lines += [f"### {title}: {stage.get('name')}", "", *_training_data(stage), *_before(stage)]
-    return lines
-
-
-def _made_up(settings: object) -> list[str]:
-    """What an epoch holds beside the rows."""
-    augmentation = settings.get("augmentation") if isinstance(settings, Mapping) else None
-    if not isinstance(augmentation, Mapping) or not any(augmentation.values()):
-        return []
-    return [
-        f"Beside them an epoch holds {augmentation.get('composed', 0)} texts composed from them "
-        "(half of them indirect injections, half their benign twins) and, for "
-        f"{augmentation.get('replay', 0):.0%} of the rest, texts of the package's own corpus; "
-        f"{augmentation.get('obfuscated', 0):.0%} of all are written oddly, both labels alike.",
-        "",
-    ]
-
-
-def _sources_table(sources: object) -> list[str]:
-    if not isinstance(sources, Mapping):
-        return []
-    lines = ["| source | injection | benign | licence |", "|---|---|---|---|"]
-    for source, facts in sources.items():
-        counts = facts["injection"], facts["benign"]
-        lines.append(table_line((source, *counts, facts.get("licence", ""))))
-    return lines
 
 
 def _metrics_table(metrics: object) -> list[str]:

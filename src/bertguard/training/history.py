@@ -6,6 +6,7 @@ a mean would stand in it several times, and twice as often in the mean of means.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +15,27 @@ Record = Mapping[str, Any]
 """A run (`command`, rows, sources; `goes_on_from` a record) or a mean (`mean_of` records)."""
 
 TOLD = "told_above"
-"""The key of a record that stands in whole further up, as the model card reads the tree."""
+"""The key of a record that stands in whole further up; its value is the identity of that one.
+
+Before 0.11 the value was `true`, and only a record with a command could be found again.
+"""
+
+
+def identity(record: Record) -> str:
+    """What a record is known by, however much of what it was made from is told elsewhere."""
+    if told := record.get(TOLD):
+        return str(told)
+    facts = [record.get(key) for key in ("name", "command", "commit", "data_sha256", "rows")]
+    parents = [identity(parent) for parent in made_from(record)]
+    return hashlib.sha256(json.dumps([facts, parents]).encode()).hexdigest()[:16]
+
+
+def made_from(record: Record) -> list[Record]:
+    """The records of the weights that a run started from, or that a mean was taken of."""
+    before, parts = record.get("goes_on_from"), record.get("mean_of")
+    if isinstance(parts, list):
+        return parts
+    return [before] if isinstance(before, Mapping) else []
 
 
 def told_once(record: Record) -> dict[str, Any]:
@@ -23,14 +44,15 @@ def told_once(record: Record) -> dict[str, Any]:
 
 
 def _told_once(record: Record, told: set[str]) -> dict[str, Any]:
-    written = json.dumps(record, sort_keys=True)
-    if written in told:
+    known_by = identity(record)
+    if record.get(TOLD) or known_by in told:
         short = {key: record[key] for key in ("name", "command") if key in record}
-        return {**short, TOLD: True}
-    told.add(written)
+        return {**short, TOLD: record.get(TOLD, known_by)}
+    told.add(known_by)
     found = dict(record)
-    if isinstance(before := record.get("goes_on_from"), Mapping):
-        found["goes_on_from"] = _told_once(before, told)
-    if isinstance(parts := record.get("mean_of"), list):
-        found["mean_of"] = [_told_once(part, told) for part in parts]
+    parts = [_told_once(part, told) for part in made_from(record)]
+    if "mean_of" in record:
+        found["mean_of"] = parts
+    elif parts:
+        found["goes_on_from"] = parts[0]
     return found
