@@ -9,6 +9,7 @@ import json
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 
 import pytest
 from hypothesis import given
@@ -436,6 +437,23 @@ async def test_cancelled_work_is_never_scored() -> None:
         assert not (await first).unscanned
         assert not (await waiting).unscanned
     assert not any(ATTACK in piece for piece in scorer.seen)
+
+
+def test_an_interrupted_check_is_never_scored_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while a script waits: its text leaves the queue, and the model is free."""
+
+    def interrupted(future: Future[object], timeout: float | None = None) -> object:
+        assert scorer.busy.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Future, "result", interrupted)
+    scorer = SlowScorer()
+    with Guard(scorer, max_batch_tokens=4) as guard:
+        with pytest.raises(KeyboardInterrupt):
+            guard.check_sync("word " * 3000)
+        assert guard.waiting_chars == 0
+        scorer.go.set()
+    assert sum(scorer.batches) <= 4
 
 
 async def test_a_short_request_does_not_wait_for_a_long_one() -> None:

@@ -261,6 +261,9 @@ class Guard:
             except TimeoutError:
                 future.cancel()
                 raise DeadlineError from None
+            except BaseException:  # from a handler of signals: Ctrl-C, a soft limit of time
+                future.cancel()
+                raise
             verdict = self._judge(walk, scored, scanned_chars=walk.scanned_chars)
         except (UnscannedError, UnreadableError) as error:
             verdict = self._failed(walk, error)
