@@ -93,6 +93,32 @@ async def test_a_blocked_request_is_answered_and_never_sent(
     assert ATTACK not in response.text
 
 
+async def test_a_refusal_can_be_read_like_the_answer_of_a_server(face: Face, guard: Guard) -> None:
+    """Timed, raw, piece by piece and only once the caller asks, with the length that it says."""
+    client = face.client(guard, base_url="http://llm")
+    options = {"json": chat(ATTACK)}
+
+    def read() -> tuple[bool, bytes, Any]:
+        with client.stream("POST", CHAT, **options) as response:
+            early = response.is_stream_consumed
+            return early, b"".join(response.iter_raw()), response
+
+    async def read_later() -> tuple[bool, bytes, Any]:
+        async with client.stream("POST", CHAT, **options) as response:
+            early = response.is_stream_consumed
+            return early, b"".join([piece async for piece in response.aiter_raw()]), response
+
+    early, raw, streamed = await (asyncio.to_thread(read) if face.sync else read_later())
+    plain = await face.request(client, "POST", CHAT, **options)
+    await face.close(client)
+    assert not early
+    assert raw == plain.content
+    for response in (streamed, plain):
+        assert response.elapsed.total_seconds() > 0
+        assert response.headers["content-length"] == str(len(raw))
+        assert response.is_closed
+
+
 async def test_a_benign_request_is_sent_as_it_was_written(
     face: Face, guard: Guard, llm: FakeLLM, url: str
 ) -> None:

@@ -119,10 +119,12 @@ class Gate:
             answer = too_large(self.max_body_bytes, verdict.dialect)
         else:
             answer = refuse(verdict)
+        # A stream, as from a wire: `content=` would be read before the client has it, which then
+        # could neither time it (`elapsed`) nor read it raw.
         return self.library.Response(
             answer.status,
             headers=list(answer.headers),
-            content=answer.body,
+            stream=self.library.ByteStream(answer.body),
             request=request,
             extensions={"guard": verdict},
         )
