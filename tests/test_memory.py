@@ -83,6 +83,33 @@ async def test_a_text_that_was_not_scored_whole_is_scored_again() -> None:
         assert (await guard.check(text)).unscanned
 
 
+async def test_an_attempt_goes_on_from_where_the_last_one_broke_off() -> None:
+    """What was scored whole stays where time runs out or the model fails, and nothing else."""
+
+    class Limited(Counting):
+        parallelism = 1
+        left = 0
+
+        def score(self, windows: Sequence[Window]) -> Sequence[float]:
+            self.left -= len(windows)
+            if self.left < 0:
+                raise RuntimeError("no more")
+            return super().score(windows)
+
+    scorer = Limited()
+    segments = [Segment(f"text number {number}") for number in range(50)]
+    long = Segment("word " * 500)
+    with Guard(scorer, max_batch_tokens=1) as guard:
+        for attempt in range(1, 6):
+            scorer.left = 10
+            verdict = await guard.check_segments(segments)
+            assert bool(verdict.unscanned) == (attempt < 5)
+        assert scorer.scored == 50
+        scorer.left = 10
+        assert (await guard.check_segments([*segments, long])).unscanned
+        assert len(guard.memory) == 50
+
+
 def test_it_is_bounded_and_forgets_the_oldest_use() -> None:
     """Least recently seen first."""
     memory = Memory(2)

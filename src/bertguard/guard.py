@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from os import PathLike
@@ -302,8 +303,10 @@ class Guard:
 
     def _judge(self, walk: Walk, scored: Sequence[Scored[Place]], *, scanned_chars: int) -> Verdict:
         fresh = scores_by_segment(scored, walk.segments, self._thresholds)
-        if not walk.unscanned:
-            for number, found in fresh.items():
+        # Those scored whole, also where time ran out: the next attempt goes on from there.
+        counts = Counter(item.key[0] for item in scored)
+        for number, found in fresh.items():
+            if counts[number] == walk.counts.get(number):
                 self.memory.keep(walk.keys[number], found)
         scores = fresh | walk.known
         findings = findings_of(scores, walk.segments, self._thresholds)

@@ -77,6 +77,8 @@ class Walk:
         self.known: dict[int, SegmentScores] = {}
         # What the others will be remembered under.
         self.keys: dict[int, bytes] = {}
+        # How many windows those have that were cut to their end.
+        self.counts: dict[int, int] = {}
 
     @property
     def cost(self) -> int:
@@ -112,6 +114,7 @@ class Walk:
             found = views(segment.text)
             if found.truncated:
                 self.notes.append(f"views_bounded at {segment.pointer or '/'}")
+            before = left
             for view in found:
                 for window in self._guard.scorer.windows(view.text, segment.channel.value):
                     if left == 0:
@@ -119,6 +122,7 @@ class Walk:
                         return
                     left -= 1
                     yield (number, view), window
+            self.counts[number] = before - left
             self.scanned_chars += len(segment.text)
 
 
