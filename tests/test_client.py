@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
@@ -362,6 +363,45 @@ async def test_multipart_and_form_bodies_are_read(
     await face.close(client)
     assert statuses == [200, 400, 200, 400]
     assert BENIGN.encode() in llm.received[1].body
+
+
+async def test_a_body_is_held_once_while_it_is_judged(face: Face) -> None:
+    """What is scored is the very object that is sent: the caller's own, or one of the pieces."""
+    body = json.dumps(chat("x" * 1_000_000, "system")).encode()
+    judged: list[bytes] = []
+    held: list[int] = []
+    sent: list[Any] = []
+
+    def note(body: bytes) -> None:
+        judged.append(body)
+        held.append(tracemalloc.get_traced_memory()[0])
+
+    class Watched(Guard):
+        async def check_body(self, body: bytes, **about: Any) -> Verdict:
+            note(body)
+            return await super().check_body(body, **about)
+
+        def check_body_sync(self, body: bytes, **about: Any) -> Verdict:
+            note(body)
+            return super().check_body_sync(body, **about)
+
+    def answer(request: Any) -> Any:
+        sent.extend([request.content, b"".join(request.stream)])
+        return face.module.Response(200)
+
+    with Watched(KeywordScorer()) as watched:
+        client = face.client(watched, transport=face.module.MockTransport(answer))
+        for content in (body, face.upload([body[:400_000], body[400_000:]])):
+            tracemalloc.start()  # not before: what the caller holds is not counted
+            await face.request(client, "POST", f"http://llm{CHAT}", content=content)
+            tracemalloc.stop()
+        await face.close(client)
+    own, pieced = judged
+    assert own is body
+    assert pieced == body
+    assert all(a is b for a, b in zip(sent, [own, own, pieced, pieced], strict=True))
+    assert held[0] < 0.5 * len(body)
+    assert held[1] < 1.5 * len(body)
 
 
 async def test_a_body_over_the_cap_is_refused_and_shadow_mode_sends_it_whole(

@@ -55,17 +55,24 @@ class AsyncFace(Generic[RequestT, ResponseT]):
 
     async def _body(self, request: Any) -> bytes | None:
         """The bytes that will be sent, read from the stream itself; None beyond the cap."""
-        read = bytearray()
         stream = request.stream
-        rest = aiter(stream)
-        async for chunk in rest:
-            read += chunk
-            if len(read) > self.gate.max_body_bytes:
-                self.gate.resend_unread(request, stream, _async_chain(bytes(read), rest))
+        if type(stream) is self._library.ByteStream:  # a subclass may send what it likes
+            body = b"".join([chunk async for chunk in stream])  # no copy: the bytes that it holds
+            if len(body) > self.gate.max_body_bytes:
                 return None
-        self.gate.resend(request, bytes(read))
+        else:
+            read = bytearray()
+            rest = aiter(stream)
+            async for chunk in rest:
+                read += chunk
+                if len(read) > self.gate.max_body_bytes:
+                    self.gate.resend_unread(request, stream, _async_chain(bytes(read), rest))
+                    return None
+            body = bytes(read)
+            del read  # one object is scored, sent and held, of bodies of many megabytes too
+        self.gate.resend(request, body)
         await request.aread()  # so that request.content is what was read, too
-        return bytes(read)
+        return body
 
     async def aclose(self) -> None:
         """Close the transport behind the guard."""
@@ -119,17 +126,24 @@ class SyncFace(Generic[RequestT, ResponseT]):
         return cast(ResponseT, gate.passed(response, verdict))
 
     def _body(self, request: Any) -> bytes | None:
-        read = bytearray()
         stream = request.stream
-        rest = iter(stream)
-        for chunk in rest:
-            read += chunk
-            if len(read) > self.gate.max_body_bytes:
-                self.gate.resend_unread(request, stream, _chain(bytes(read), rest))
+        if type(stream) is self._library.ByteStream:
+            body = b"".join(stream)
+            if len(body) > self.gate.max_body_bytes:
                 return None
-        self.gate.resend(request, bytes(read))
+        else:
+            read = bytearray()
+            rest = iter(stream)
+            for chunk in rest:
+                read += chunk
+                if len(read) > self.gate.max_body_bytes:
+                    self.gate.resend_unread(request, stream, _chain(bytes(read), rest))
+                    return None
+            body = bytes(read)
+            del read
+        self.gate.resend(request, body)
         request.read()
-        return bytes(read)
+        return body
 
     def close(self) -> None:
         """Close the transport behind the guard."""
