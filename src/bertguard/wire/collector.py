@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bertguard.segments import Channel, Role, Segment
 from bertguard.wire.json_text import unescaped
-from bertguard.wire.vocabulary import is_short
+from bertguard.wire.vocabulary import is_quotable, is_short
 
 # A place in a document, cheap to make and turned into a JSON pointer only where something stands:
 # the place of the holder and the key in it; the root is the pointer's prefix.
@@ -61,18 +61,15 @@ def word(holder: dict[str, object], key: str) -> str:
 
 
 def point(link: Link) -> str:
-    """The JSON pointer (RFC 6901) of a place; it ends before a key that could be prose."""
+    """The JSON pointer (RFC 6901) of a place; it ends before a key that somebody typed."""
     keys: list[str | int] = []
     while isinstance(link, tuple):
         link, key = link
         keys.append(key)
     pointer = link
     for key in reversed(keys):
-        if isinstance(key, str):
-            if not is_short(key):
-                break
-            if "~" in key or "/" in key:
-                key = key.replace("~", "~0").replace("/", "~1")  # noqa: PLW2901 - its escaped spelling
+        if isinstance(key, str) and not is_quotable(key):
+            break
         pointer += f"/{key}"
     return pointer
 
@@ -88,10 +85,10 @@ class Collector:
 
     def __init__(self) -> None:
         self.segments: list[Segment] = []
-        # In order, and each once: of dictionaries the keys.
-        self.unscanned: dict[str, None] = {}
-        # Those of `unscanned` that a speaker said whom an operator may trust.
-        self.trustable: list[tuple[str, Role]] = []
+        # In order, and each once: of dictionaries the keys. The role is that of the one speaker who
+        # said it, where an operator may trust that one.
+        self.unscanned: dict[str, Role | None] = {}
+        self._unread: set[tuple[str, Link]] = set()
         self.notes: dict[str, None] = {}
         self._kept: list[object] = []
         self.read: dict[int, set[str | int]] = {}
@@ -159,11 +156,19 @@ class Collector:
 
     def unscan(self, word: str, link: Link, voice: Voice = UNKNOWN) -> None:
         """Something that may reach the model and that no classifier of texts can read."""
+        if (word, link) in self._unread:
+            return
+        self._unread.add((word, link))
         reason = f"{word} at {point(link)}"
-        if reason not in self.unscanned:
+        role = voice.role if voice.role in _TRUSTABLE and not self.distrust else None
+        # Several places have one pointer where it ends early; they are trusted together or not.
+        if self.unscanned.setdefault(reason, role) != role:
             self.unscanned[reason] = None
-            if voice.role in _TRUSTABLE and not self.distrust:
-                self.trustable.append((reason, voice.role))
+
+    @property
+    def trustable(self) -> list[tuple[str, Role]]:
+        """Those of `unscanned` that one speaker alone has said whom an operator may trust."""
+        return [(reason, role) for reason, role in self.unscanned.items() if role is not None]
 
     def turn(self, voice: Voice, texts: list[str], link: Link) -> None:
         """One turn of a conversation; `finish` joins those of the user with their neighbours."""

@@ -31,7 +31,10 @@ class Reading:
     - in forms, `/name` or, where a name comes more than once, `/name/0`; a file's text is at
       `/name/content`, all fields together are at ``;
     - `?/name` is a parameter of the query string, `?` all of them, `:path` the path of the URL;
-    - a key that could be prose is never quoted: the pointer then ends at the object that holds it.
+    - a key is quoted only where it looks like one of a format or program: a letter or underscore,
+      then letters, digits, underscores and single hyphens, 32 characters at most. Any other may be
+      what somebody typed, so the pointer then ends at the object that holds it, as for the names
+      of fields and parameters.
     """
 
     dialect: str

@@ -35,12 +35,27 @@ CALL_KEYS = frozenset({"arguments", "args"})
 SCHEMA_KEYS = frozenset({"parameters", "input_schema", "inputSchema"})
 """Keys of what a model calls a tool with, and of its schema: an id in there opens no file."""
 
+MAX_QUOTED_CHARS = 32
+"""A key with more characters is never quoted in a pointer."""
+
+# Identifiers as formats and programs write them; those with a hyphen are the rarer ones.
+_HYPHENED = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:-[A-Za-z0-9_]+)+")
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+-]*")
 
 
 def is_identifier(text: str) -> bool:
     """Whether a value under an identifier key has the shape of one; any other is swept as text."""
     return len(text) < IDENTIFIER_CHARS and _IDENTIFIER.fullmatch(text) is not None
+
+
+def is_quotable(key: str) -> bool:
+    """Whether a key looks like one of a format or program, so that a pointer may hold it.
+
+    Any other may be what somebody typed: an address, a password, a question.
+    """
+    if len(key) > MAX_QUOTED_CHARS or not key.isascii():
+        return False
+    return key.isidentifier() or _HYPHENED.fullmatch(key) is not None
 
 
 def is_short(text: str) -> bool:
