@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE, BOM_UTF32_BE, BOM_UTF32_LE
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from json import detect_encoding
 
 from bertguard.errors import UnreadableError
@@ -24,6 +24,8 @@ from bertguard.wire.json_text import (
     parse_lines,
 )
 from bertguard.wire.media import sniffed
+from bertguard.wire.partial import uncut
+from bertguard.wire.text_files import says_text
 
 _UTF_8 = frozenset({"utf-8", "utf8"})
 _WIDE = frozenset({"utf-16", "utf-16le", "utf-16be", "utf-32", "utf-32le", "utf-32be"})
@@ -59,8 +61,10 @@ class Body:
     shown: str = ""
 
 
-def read_body(body: bytes, headers: Sequence[tuple[str, str]]) -> Body:
+def read_body(body: bytes, headers: Sequence[tuple[str, str]], *, part: bool = False) -> Body:
     """Read a request body as the application behind may read it.
+
+    A `part` of something may begin and end within a character.
 
     Raises:
         UnreadableError: it cannot be read in exactly one way; `reason` says why.
@@ -81,9 +85,14 @@ def read_body(body: bytes, headers: Sequence[tuple[str, str]]) -> Body:
             # Starlette reads the values of a form by the charset of its header, others do not.
             raise _charset_error()
         fields = read_multipart(body, boundary) if multipart else read_urlencoded(body)
+        if part:
+            fields = tuple(replace(field, content=uncut(field.content)) for field in fields)
         documents = _maybe_json(body)
         lines = None if documents or multipart else _maybe_lines(body)
         return Body(fields=fields, documents=tuple(lines or documents), lines=bool(lines))
+    if part:
+        # A piece of JSON is none, whatever its label says.
+        body, kind = uncut(body), _ANY_FILE
     return _json_or_text(body, kind, charset)
 
 
@@ -135,7 +144,9 @@ def _json_or_text(body: bytes, kind: str, charset: str) -> Body:
     if text is not None:
         return Body(text=text)
     shown = shown_by(body) if kind.startswith(("image/", "audio/", "video/", _ANY_FILE)) else ""
-    return Body(shown=shown) if shown else Body(opaque="binary_body")
+    if shown:
+        return Body(shown=shown)
+    return Body(opaque="undecodable_text" if says_text(kind) else "binary_body")
 
 
 def shown_by(raw: bytes) -> str:

@@ -20,7 +20,7 @@ class Field:
     """One field of a form; `filename` only where it is a file.
 
     `told` is what else its header says: a second file name, headers of the sender's own. `charset`
-    is the one that its content type names, in lower case.
+    is the one that its content type names, `kind` that type itself, both in lower case.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Field:
     filename: str = ""
     told: tuple[str, ...] = ()
     charset: str = ""
+    kind: str = ""
 
 
 def read_urlencoded(body: bytes) -> tuple[Field, ...]:
@@ -130,6 +131,7 @@ def _part(headers: Sequence[tuple[str, str]], content: bytearray) -> Field:
         filename=files[-1] if files else "",
         told=(*files[:-1], *other),
         charset=" ".join(charset).lower().replace("_", "-"),
+        kind=content_type.partition(";")[0].strip().lower(),
     )
 
 

@@ -8,6 +8,7 @@ import re
 
 from bertguard.segments import Channel, Role
 from bertguard.wire.collector import Collector, Link, Voice, word
+from bertguard.wire.text_files import says_text
 from bertguard.wire.vocabulary import is_identifier
 
 _MEDIA_TYPE_KEYS = ("media_type", "mime_type", "mimeType", "mediaType")
@@ -197,7 +198,7 @@ def _payload(
         c.say(raw.decode("utf-8"), voice, place)
     else:
         c.mark(part, key)
-        c.unscan("document_media" if kind else "unknown_media", place)
+        c.unscan(unread(raw, kind) if kind else "unknown_media", place)
 
 
 def take_shown(
@@ -275,6 +276,12 @@ def sniffed(raw: bytes) -> str:
     if raw[:4] == b"RIFF":
         return {b"WEBP": "image", b"WAVE": "audio", b"AVI ": "video"}.get(raw[8:12], "")
     return next((kind for head, kind in _HEADS if raw.startswith(head)), "")
+
+
+def unread(raw: bytes, kind: str, name: str = "") -> str:
+    """Why a file was not read: text in another encoding, or a document that holds some."""
+    text = says_text(kind, name) and not raw.startswith(DOCUMENT_HEADS)
+    return "undecodable_text" if text else "document_media"
 
 
 def is_text(raw: bytes) -> bool:

@@ -13,7 +13,8 @@ from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, USER, Collector, Lin
 from bertguard.wire.dialects import EMBEDDINGS, SHAPES, Reader, by_shape, canonical_path, recognise
 from bertguard.wire.forms import Field
 from bertguard.wire.json_text import NOT_JSON, is_json, parse_json, parse_lines
-from bertguard.wire.media import read_encoded
+from bertguard.wire.media import read_encoded, unread
+from bertguard.wire.partial import is_part
 from bertguard.wire.reading import Reading
 from bertguard.wire.sweep import sweep
 from bertguard.wire.vocabulary import IDENTIFIER_CHARS, SHORT_CHARS, is_short
@@ -38,9 +39,12 @@ def read_request(
     Raises:
         UnreadableError: two readers could read the body differently; `reason` says why.
     """
-    found = read_body(body, headers)
+    part = is_part(path, headers)
+    found = read_body(body, headers, part=part)
     name, read = recognise(path)
     collector = Collector()
+    if part and body:
+        collector.unscan("partial_upload", "")
     documents = found.documents
     if name.endswith(".embeddings"):
         # In an odd spelling the path could be another one to the application's router.
@@ -151,8 +155,10 @@ def _field(c: Collector, field: Field, place: Link, *, charset: str, alone: bool
         shown = shown_by(field.content)
         if field.filename and shown:
             c.note(shown, place)
+        elif field.filename:
+            c.unscan(unread(field.content, field.kind, field.filename), place)
         else:
-            c.unscan("document_media" if field.filename else "binary_field", place)
+            c.unscan("binary_field", place)
         return None
     if field.filename:
         lines = _batch_lines(text)
