@@ -579,6 +579,25 @@ async def test_without_a_lifespan_the_first_request_loads_the_guard(guard: Guard
     assert calls == 2
 
 
+async def test_a_body_over_the_cap_loads_the_guard_to_learn_its_policy(shadow: Guard) -> None:
+    """A trial must not break the first upload; without a guard there is no trial, and 413."""
+    app = Notes()
+    body = chat(BENIGN)
+    calls = 0
+
+    def load() -> Guard:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise OSError("not yet")
+        return shadow
+
+    guarded = GuardMiddleware(app, load, max_body_bytes=10)
+    assert (await exchange(guarded, http_scope(), [body])).status == 413
+    assert (await exchange(guarded, http_scope(), [body])).status == 200
+    assert app.scopes[0]["state"]["guard"].unscanned == ("too_large",)
+
+
 async def test_other_scope_types_pass_untouched(guard: Guard) -> None:
     """Lifespan and whatever may come reach the application with the very same objects."""
     seen: list[object] = []

@@ -7,7 +7,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import httpx2
 import pytest
@@ -305,6 +305,24 @@ async def test_a_guard_that_fails_closes_with_1011() -> None:
             }
         ]
     assert heard == ["websocket.disconnect"] * 2
+
+
+@pytest.mark.parametrize(("mode", "codes"), [("shadow", []), ("enforce", [1009])])
+async def test_a_message_over_the_cap_loads_the_guard_to_learn_its_policy(
+    mode: Literal["shadow", "enforce"], codes: list[int]
+) -> None:
+    """Also where it is the first to ask: a trial must not end a connection."""
+    heard: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        heard.append((await receive())["type"])
+
+    line = Line(text(BENIGN))
+    with Guard(KeywordScorer(), policy=Policy(mode=mode)) as guard:
+        await line.run(GuardMiddleware(app, lambda: guard, max_body_bytes=10))
+    assert [message["code"] for message in line.sent] == codes
+    assert heard == ["websocket.disconnect" if codes else "websocket.receive"]
 
 
 async def test_an_application_that_ends_early_leaves_no_task() -> None:

@@ -138,7 +138,11 @@ class GuardMiddleware:
             scope, body = plain or (scope, body)
         replay = Replay(body, receive, complete=not more)
         try:
-            verdict = self._over(scope) if over else await self._verdict(scope, body, replay)
+            verdict = (
+                await self._judge.refused(scope, TOO_LARGE)
+                if over
+                else await self._verdict(scope, body, replay)
+            )
             if verdict is None:  # the client has left
                 await send_nothing(send)
                 return
@@ -162,9 +166,6 @@ class GuardMiddleware:
             return NOTHING_TO_READ
         headers = [(n.decode("latin-1"), v.decode("latin-1")) for n, v in scope["headers"]]
         return await while_connected(self._judge.body(scope, body, headers, query), replay)
-
-    def _over(self, scope: Scope) -> Verdict:
-        return self._judge.refused(scope, TOO_LARGE)
 
     def _loading_at_start_up(self, send: Send) -> Send:
         async def after_start_up(message: Message) -> None:

@@ -143,8 +143,15 @@ class Judge:
         except Exception as error:  # noqa: BLE001 - fail closed, whatever it was
             return self._broken(scope, error)
 
-    def refused(self, scope: Scope, reason: str) -> Verdict:
+    async def refused(self, scope: Scope, reason: str) -> Verdict:
         """Blocked as unscanned, whatever `on_unscanned` says; only shadow mode lets it pass."""
+        try:
+            await self.ready()  # its policy says whether this is shadow mode
+        except Exception as error:  # noqa: BLE001 - refused all the same, whatever it was
+            log_failure(_logger, error)
+        return self._refused(scope, reason)
+
+    def _refused(self, scope: Scope, reason: str) -> Verdict:
         path = scope["path"]
         guards: list[Guard | None] = [*self._asked(scope)]
         return strictest(
@@ -153,7 +160,7 @@ class Judge:
 
     def _broken(self, scope: Scope, error: Exception) -> Verdict:
         log_failure(_logger, error)
-        return self.refused(scope, INTERNAL_ERROR)
+        return self._refused(scope, INTERNAL_ERROR)
 
 
 def strictest(verdicts: Sequence[Verdict]) -> Verdict:

@@ -88,7 +88,7 @@ class GuardedSocket:
         data: bytes | None = message.get("bytes")
         text = (message.get("text") or "").encode("utf-8", "surrogatepass")
         if len(text) + len(data or b"") > self._max_message_bytes:
-            return self._judge.refused(self._scope, TOO_LARGE)
+            return await self._judge.refused(self._scope, TOO_LARGE)
         if data is not None:
             return await self._judge.no_text(self._scope, "binary_frame")
         if not text:
