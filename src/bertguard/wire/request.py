@@ -8,11 +8,12 @@ from urllib.parse import parse_qsl, unquote
 
 from bertguard.errors import UnreadableError
 from bertguard.wire import mcp, openai
+from bertguard.wire.batch_file import batch_lines, sweep_lines
 from bertguard.wire.body import field_text, read_body, shown_by
 from bertguard.wire.collector import UNKNOWN, UNKNOWN_DATA, USER, Collector, Link
 from bertguard.wire.dialects import EMBEDDINGS, SHAPES, Reader, by_shape, canonical_path, recognise
 from bertguard.wire.forms import Field
-from bertguard.wire.json_text import NOT_JSON, is_json, parse_json, parse_lines
+from bertguard.wire.json_text import NOT_JSON, is_json, parse_json
 from bertguard.wire.media import read_encoded, unread
 from bertguard.wire.partial import is_part
 from bertguard.wire.reading import Reading
@@ -81,6 +82,11 @@ def read_request(
 
 def _document(c: Collector, document: object, read: Reader | None, link: Link) -> None:
     """One JSON value: by its dialect, by its other keys, then the sweep over what is left."""
+    _by_dialect(c, document, read, link)
+    sweep(c, document, link=link)
+
+
+def _by_dialect(c: Collector, document: object, read: Reader | None, link: Link) -> None:
     items = document if isinstance(document, list) else [document]
     for number, item in enumerate(items):
         if not isinstance(item, dict):
@@ -95,7 +101,6 @@ def _document(c: Collector, document: object, read: Reader | None, link: Link) -
         for key in ("input_file_id", "input_files"):
             if item.get(key):  # a batch over files that were sent, and read, before
                 c.note("unseen_file", (place, key))
-    sweep(c, document, link=link)
 
 
 def _read_object(c: Collector, item: dict[str, object], read: Reader | None, link: Link) -> None:
@@ -161,13 +166,14 @@ def _field(c: Collector, field: Field, place: Link, *, charset: str, alone: bool
             c.unscan("binary_field", place)
         return None
     if field.filename:
-        lines = _batch_lines(text)
+        lines = batch_lines(text)
         if lines is None:
             c.say(text, UNKNOWN_DATA, (place, "content"))
         else:
             # Whoever wrote the file wrote its "system" turns as well.
             c.distrust = True
-            _document(c, lines, None, (place, "content"))
+            _by_dialect(c, lines, None, (place, "content"))
+            sweep_lines(c, lines, (place, "content"))
         return None
     if alone or not is_short(text):
         c.say(text, USER, place)
@@ -181,25 +187,6 @@ def _field(c: Collector, field: Field, place: Link, *, charset: str, alone: bool
         else:
             sweep(c, inner, link=place)
     return text
-
-
-def _batch_lines(text: str) -> list[object] | None:
-    """The requests of a batch file, one a line; None where a file is anything else.
-
-    Source: https://platform.openai.com/docs/api-reference/batch/request-input
-    """
-    if not (text.lstrip().startswith("{") and '"custom_id"' in text):
-        return None
-    try:
-        lines = parse_lines(text)
-    except UnreadableError:
-        return None
-    for line in lines:
-        if not (isinstance(line, dict) and "custom_id" in line):
-            return None
-        if not isinstance(line.get("body", line.get("params")), dict):
-            return None
-    return lines
 
 
 def prose_of(path: str) -> str:

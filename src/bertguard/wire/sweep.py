@@ -29,6 +29,19 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
     A string shorter than `vocabulary.SHORT_CHARS`, or an identifier, is scored joined with the
     other short ones of the same voice; the fixed words of the formats are left out.
     """
+    say_short(c, gather(c, document, link=link, voice=voice), link)
+
+
+def say_short(c: Collector, short: dict[Voice, list[str]], link: Link) -> None:
+    """Strings that are too short to be scored alone, those of each voice as one text."""
+    for said_by, texts in short.items():
+        c.say(" ".join(texts), said_by, link)
+
+
+def gather(
+    c: Collector, document: object, *, link: Link = "", voice: Voice = UNKNOWN
+) -> dict[Voice, list[str]]:
+    """Read what is left of a JSON value, but for its short strings, which are given back."""
     short: dict[Voice, list[str]] = {}
 
     def read(text: str, said_by: Voice, place: Link) -> None:
@@ -74,8 +87,7 @@ def sweep(c: Collector, document: object, *, link: Link = "", voice: Voice = UNK
                 else isinstance(inner, dict | list)
             )
         ]
-    for said_by, texts in short.items():
-        c.say(" ".join(texts), said_by, link)
+    return short
 
 
 def _read_unread(
