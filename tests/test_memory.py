@@ -121,7 +121,7 @@ def test_it_is_bounded_and_forgets_the_oldest_use() -> None:
     memory.keep(texts[2], scores)
     assert memory.recall(texts[1]) is None
     assert memory.recall(texts[0]) == scores
-    assert (len(memory), memory.hits, memory.misses) == (2, 2, 1)
+    assert (len(memory), memory.tally.hits, memory.tally.misses) == (2, 2, 1)
 
 
 def test_it_holds_no_text() -> None:

@@ -157,7 +157,7 @@ class Guard:
         }
         if twin._thresholds != self._thresholds:
             # What is remembered of a text are the places at or over `flag_at`.
-            twin.memory = Memory(self.memory.entries)
+            twin.memory = Memory(self.memory.entries, self.memory.tally)
         return twin
 
     @property

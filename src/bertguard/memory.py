@@ -11,6 +11,7 @@ import os
 import threading
 from collections import OrderedDict
 from typing import NamedTuple
+from weakref import WeakSet
 
 from bertguard.segments import Segment
 
@@ -31,17 +32,48 @@ class SegmentScores(NamedTuple):
     hits: tuple[Hit, ...]
 
 
+class Tally:
+    """What the memories of a guard and of its twins counted; what they remember stays apart."""
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+        self._memories: WeakSet[Memory] = WeakSet()
+        self._lock = threading.Lock()
+
+    def add(self, memory: Memory) -> None:
+        """Count this one's texts as well, for as long as it lives."""
+        with self._lock:
+            self._memories.add(memory)
+
+    def count(self, *, hit: bool) -> None:
+        """One text that was asked for."""
+        with self._lock:
+            if hit:
+                self.hits += 1
+            else:
+                self.misses += 1
+
+    @property
+    def texts(self) -> int:
+        """How many texts all of them remember right now."""
+        with self._lock:
+            memories = list(self._memories)
+        return sum(map(len, memories))
+
+
 class Memory:
     """The scores of the texts seen last, for one scorer and one policy.
 
     Args:
         entries: how many texts are remembered, a few hundred bytes each; 0 remembers none.
+        tally: where to count, together with other memories; None counts alone.
     """
 
-    def __init__(self, entries: int) -> None:
+    def __init__(self, entries: int, tally: Tally | None = None) -> None:
         self.entries = entries
-        self.hits = 0
-        self.misses = 0
+        self.tally = tally or Tally()
+        self.tally.add(self)
         self._secret = os.urandom(32)
         self._scores: OrderedDict[bytes, SegmentScores] = OrderedDict()
         self._lock = threading.Lock()
@@ -63,12 +95,10 @@ class Memory:
             return None
         with self._lock:
             found = self._scores.get(key)
-            if found is None:
-                self.misses += 1
-            else:
-                self.hits += 1
+            if found is not None:
                 self._scores.move_to_end(key)
-            return found
+        self.tally.count(hit=found is not None)
+        return found
 
     def keep(self, key: bytes, scores: SegmentScores) -> None:
         """Remember a text that was scored whole; the one not seen for longest is forgotten."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from starlette.responses import PlainTextResponse
 from bertguard.client import guarded_client
 from bertguard.guard import Guard
 from bertguard.middleware import GuardMiddleware
-from bertguard.policy import Policy
+from bertguard.policy import Policy, Thresholds
 from bertguard.segments import Channel, Role, Segment
 from bertguard.server.app import create_app
 from bertguard.server.telemetry import AuditLog, Metrics, Tracing
@@ -79,6 +80,24 @@ def test_metrics_count_every_verdict(guard: Guard) -> None:
     assert found["bertguard_memory_texts", ()] == 2
     assert found["bertguard_waiting_chars", ()] == 0
     assert found["bertguard_model", (("id", "keyword"),)] == 1
+
+
+def test_memories_of_twins_are_counted_together(guard: Guard) -> None:
+    """A route's own thresholds have a memory of their own; operators see the sum of both."""
+    metrics = Metrics(guard, CollectorRegistry())
+    twin = guard.with_policy(Policy(thresholds={Channel.PROMPT: Thresholds(0.5, 1.0)}))
+    third = twin.with_policy(Policy(thresholds={Channel.PROMPT: Thresholds(0.25, 1.0)}))
+    for which in (guard, twin, twin, third):
+        which.check_sync(BENIGN)  # what one has seen is new to the others
+    found = samples(metrics)
+    assert found["bertguard_memory_hits_total", ()] == 1
+    assert found["bertguard_memory_misses_total", ()] == 3
+    assert found["bertguard_memory_texts", ()] == 3
+    del twin, third, which
+    gc.collect()
+    found = samples(metrics)
+    assert found["bertguard_memory_texts", ()] == 1
+    assert found["bertguard_memory_misses_total", ()] == 3
 
 
 async def test_what_an_edge_says_itself_is_counted_too(guard: Guard) -> None:

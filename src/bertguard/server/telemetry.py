@@ -33,9 +33,9 @@ _SCORES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 1)
 
 
 class Metrics:
-    """Prometheus metrics of one guard, named after https://prometheus.io/docs/practices/naming.
+    """Prometheus metrics of one guard and of its twins under other policies.
 
-    Labels hold words of the guard alone (actions, dialects, reasons, views), so their number is
+    Named after https://prometheus.io/docs/practices/naming. Labels hold words of the guard alone (actions, dialects, reasons, views), so their number is
     bounded whatever is sent.
 
     Args:
@@ -108,12 +108,12 @@ class Metrics:
         """What the guard holds right now; asked by the registry."""
         from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-        memory = self._guard.memory
+        memory = self._guard.memory.tally
         yield CounterMetricFamily(
             "bertguard_memory_hits", "Texts that had been scored before.", memory.hits
         )
         yield CounterMetricFamily("bertguard_memory_misses", "Texts that were new.", memory.misses)
-        yield GaugeMetricFamily("bertguard_memory_texts", "Texts remembered.", len(memory))
+        yield GaugeMetricFamily("bertguard_memory_texts", "Texts remembered.", memory.texts)
         yield GaugeMetricFamily(
             "bertguard_waiting_chars", "Characters that wait to be scored.",
             self._guard.waiting_chars,
