@@ -80,6 +80,12 @@ async def test_definitions_of_tools_are_scored_in_the_middleware_and_opt_in_in_t
         ("/v1/assistants", {"model": "m", "instructions": ATTACK}, "/my/assistants"),
         ("/v1/threads/t/runs", {"assistant_id": "a", "instructions": ATTACK}, "/runs"),
         ("/v1beta/interactions", {"input": BENIGN, "system_instruction": ATTACK}, "/interactions"),
+        ("/v1beta/agents", {"id": "a", "system_instruction": ATTACK}, "/v1/agents"),
+        (
+            "/v1/cachedContents",
+            {"contents": [], "systemInstruction": {"parts": [{"text": ATTACK}]}},
+            "/cached",
+        ),
         ("/v1/responses", {"input": [{"type": "shell_call", "action": ATTACK}]}, "/ask"),
     ],
 )

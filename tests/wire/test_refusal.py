@@ -9,6 +9,7 @@ import pytest
 from bertguard.segments import Channel, Role
 from bertguard.verdict import Action, Finding, Verdict
 from bertguard.wire.refusal import refuse, too_large
+from bertguard.wire.request import read_request
 
 FINDING = Finding(
     Action.BLOCK,
@@ -63,6 +64,23 @@ def test_every_dialect_has_its_own_body_with_the_same_code(
     assert refusal.status == 400
     assert headers["x-should-retry"] == "false"
     assert headers["content-length"] == str(len(refusal.body))
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "dialect"),
+    [
+        ("/v1/cachedContents", {"contents": []}, "gemini.caches"),
+        ("/v1beta1/projects/p/locations/l/cachedContents/c", {"ttl": "3s"}, "gemini.caches"),
+        ("/v1beta/agents", {"id": "a"}, "gemini.agents"),
+        ("/v1/projects/p/locations/l/agents", {"id": "a"}, "gemini.agents"),
+        ("/v1/agents", {"id": "a", "base_agent": "b"}, "gemini.agents"),
+        ("/v1/agents", {"model": "m", "instructions": "i"}, "json"),  # Mistral's
+        ("/v1beta/agents/completions", {"messages": []}, "openai.chat"),
+    ],
+)
+def test_caches_and_agents_of_google_are_known(path: str, body: object, dialect: str) -> None:
+    """The shape of a refusal follows from it; a path of several providers needs a key."""
+    assert read_request(json.dumps(body).encode(), path=path, headers=[]).dialect == dialect
 
 
 @pytest.mark.parametrize(

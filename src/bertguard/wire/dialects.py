@@ -12,7 +12,7 @@ from bertguard.wire.collector import Collector, Link
 
 Reader = Callable[[dict[str, object], Collector, Link], None]
 
-_PROJECT = "(projects/[^/]+/locations/[^/]+/)?"
+_PROJECT = "projects/[^/]+/locations/[^/]+/"
 _DIALECTS: tuple[tuple[str, str, Reader], ...] = (
     ("ollama.embeddings", r"/api/embed(dings)?", ollama.embed),
     ("cohere.embeddings", r"/v[12]/embed", cohere.embed),
@@ -31,7 +31,9 @@ _DIALECTS: tuple[tuple[str, str, Reader], ...] = (
     ("anthropic.sessions", r"/v1/sessions/[^/]+/events", anthropic.session),
     ("anthropic.complete", r"/v1/complete", anthropic.complete),
     ("openai.completions", r"/completions", openai.completions),
-    ("gemini.interactions", rf"/v1\w*/{_PROJECT}interactions", gemini.interactions),
+    ("gemini.interactions", rf"/v1\w*/({_PROJECT})?interactions", gemini.interactions),
+    ("gemini.agents", rf"/v1(\w+/({_PROJECT})?|/{_PROJECT})agents", gemini.agent),
+    ("gemini.caches", r"/cachedcontents(/[^/]+)?", gemini.generate),
     ("gemini.batch", r"/models/[^/]+:(async)?batch\w+", gemini.batch),
     ("gemini.generate", r"/[^/]+:\w*(generate|embed|count|predict)\w*", gemini.generate),
     ("ollama.chat", r"/api/chat", ollama.chat),
@@ -129,4 +131,7 @@ def by_shape(document: object) -> tuple[str, Reader | None]:
         return "json", openai.responses
     if "prompt" in first:
         return "json", openai.completions
+    if "base_agent" in first:
+        # At the path at which Mistral and Anthropic have agents of their own.
+        return "gemini.agents", gemini.agent
     return "json", None

@@ -1,4 +1,4 @@
-"""Gemini: generateContent, its streaming and batch forms, countTokens and embeddings.
+"""Gemini: generateContent, its streaming and batch forms, countTokens, caches, agents, embeddings.
 
 Source: https://ai.google.dev/api/generate-content
 """
@@ -22,7 +22,7 @@ from bertguard.wire.parts import read_content, read_part
 
 
 def generate(document: dict[str, object], c: Collector, link: Link = "") -> None:
-    """`POST …:generateContent`, `:streamGenerateContent`, `:countTokens`."""
+    """`POST …:generateContent`, `:streamGenerateContent`, `:countTokens`, `…/cachedContents`."""
     for key in ("systemInstruction", "system_instruction"):
         value = document.get(key)
         if isinstance(value, str):
@@ -54,6 +54,12 @@ def interactions(document: dict[str, object], c: Collector, link: Link = "") -> 
     openai.items(document, c, link)
     openai.written_by_the_application(document, c)
     c.region(document.get("generation_config"), DEVELOPER)
+
+
+def agent(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """`POST /v1beta/agents`: what an agent is told, and its tools."""
+    c.text(document, "system_instruction", SYSTEM, link)
+    openai.written_by_the_application(document, c)
 
 
 def batch(document: dict[str, object], c: Collector, link: Link = "") -> None:
