@@ -8,7 +8,9 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import anthropic
 import httpx
+import openai
 import pytest
 from httpx2.websockets import WebSocketUpgradeError
 
@@ -81,6 +83,32 @@ async def test_redirects_are_judged_again(face: Face, guard: Guard, llm: FakeLLM
         ("/moved", body),
         (CHAT, body),
         ("/moved", body),
+    ]
+
+
+async def test_redirects_are_followed_and_every_hop_is_judged(
+    face: Face, guard: Guard, llm: FakeLLM, url: str, proxy: tuple[FakeLLM, str]
+) -> None:
+    """As an SDK's own client does, to another host as well; the verdict is that of the last hop."""
+    other, other_url = proxy
+    other.reset()
+    judged: list[Verdict] = []
+    own = guard.with_policy(guard.policy)
+    own.watch(lambda verdict, _: judged.append(verdict))
+    client = face.client(own, base_url=url)
+    other.location = f"{url}{CHAT}"
+    llm.location = f"{other_url}/moved?q=France"
+    good = await face.request(client, "POST", "/moved", json=chat(BENIGN))
+    assert (good.status_code, len(good.history), len(judged)) == (200, 2, 3)
+    assert [r.extensions["guard"] for r in (*good.history, good)] == judged
+    other.location = f"{url}{CHAT}?q={ATTACK}".replace(" ", "+")
+    bad = await face.request(client, "POST", "/moved", json=chat(BENIGN))
+    await face.close(client)
+    assert (bad.status_code, len(bad.history), len(judged)) == (400, 2, 6)
+    assert [verdict.blocked for verdict in judged] == [False] * 5 + [True]
+    assert [r.path for r in (*llm.received, *other.received)] == [
+        *("/moved", CHAT, "/moved"),
+        *("/moved", "/moved"),
     ]
 
 
@@ -162,17 +190,62 @@ async def test_proxies_and_mounts_are_no_way_around(
     assert [received.path for received in seen.received] == [target]
 
 
-async def test_each_address_may_have_a_policy_of_its_own(guard: Guard) -> None:
-    """By the client's own mounts: a guarded transport for each, over one model."""
-    upstream = httpx.MockTransport(lambda request: httpx.Response(200))
+async def test_each_address_may_have_a_policy_of_its_own(face: Face, guard: Guard) -> None:
+    """A mount that is a guard transport is the operator's choice: nothing is put in front of it."""
+    upstream = face.module.MockTransport(lambda _: face.module.Response(200))
+    make: Any = guard_transport
+    trial, harsh = (
+        make(guard.with_policy(policy), upstream, library=face.library, sync=face.sync)
+        for policy in (Policy(mode="shadow"), Policy(trusted_roles=[]))
+    )
+    mounts = {"all://trial.test": trial, "all://harsh.test": harsh, "all://plain.test": upstream}
+    client = face.client(guard, transport=upstream, mounts=mounts)
+    for host, role, status in (
+        *(("trial.test", "user", 200), ("harsh.test", "system", 400)),
+        *(("plain.test", "user", 400), ("plain.test", "system", 200)),
+        ("other.test", "user", 400),
+    ):
+        answer = await face.request(
+            client, "POST", f"https://{host}{CHAT}", json=chat(ATTACK, role)
+        )
+        assert answer.status_code == status
+        assert answer.extensions["guard"].blocked == (status == 400)
+    await face.close(client)
+
+
+async def test_a_second_guard_stands_before_guarded_mounts_too(face: Face, guard: Guard) -> None:
+    """`guard_client` cannot tell who chose what is mounted, so no mount is a way around it."""
+    upstream = face.module.MockTransport(lambda _: face.module.Response(200))
     shadow = guard.with_policy(Policy(mode="shadow"))
-    mounts = {"all://trial.test": GuardTransport(shadow, upstream)}
-    async with httpx.AsyncClient(
-        transport=GuardTransport(guard, upstream), mounts=mounts
-    ) as client:
-        for host, status in (("trial.test", 200), ("other.test", 400)):
-            answer = await client.post(f"https://{host}{CHAT}", json=chat(ATTACK))
-            assert answer.status_code == status
+    client = face.client(shadow, transport=upstream, mounts={"all://mounted.test": upstream})
+    guard_client(client, guard)
+    for host in ("mounted.test", "other.test"):
+        answer = await face.request(client, "POST", f"https://{host}{CHAT}", json=chat(ATTACK))
+        assert answer.status_code == 400
+    await face.close(client)
+
+
+async def test_a_guarded_client_waits_as_the_sdks_do(face: Face, guard: Guard) -> None:
+    """OpenAI's and Anthropic's settings in place of httpx's, unless the caller says otherwise."""
+    bare = face.client(guard)
+    given = face.client(
+        guard,
+        timeout=None,
+        follow_redirects=False,
+        limits=face.module.Limits(max_connections=7, max_keepalive_connections=3),
+    )
+    for own in (openai, anthropic):
+        assert bare.timeout.as_dict() == own.DEFAULT_TIMEOUT.as_dict()
+        pool, limits = bare._transport.transport._pool, own.DEFAULT_CONNECTION_LIMITS
+        assert pool._max_connections == limits.max_connections
+        assert pool._max_keepalive_connections == limits.max_keepalive_connections
+    assert bare.follow_redirects
+    assert set(given.timeout.as_dict().values()) == {None}
+    assert not given.follow_redirects
+    pool = given._transport.transport._pool
+    assert (pool._max_connections, pool._max_keepalive_connections) == (7, 3)
+    await face.close(bare)
+    await face.close(given)
 
 
 async def test_an_existing_client_is_guarded_in_place(

@@ -85,8 +85,19 @@ def guarded_client(
     """A real httpx client whose every way out asks the guard first.
 
     It goes where an SDK takes an `http_client`: `AsyncOpenAI(http_client=guarded_client(guard,
-    library="httpx2"))`. openai 3, anthropic 2 and mistralai 3 are built on httpx2; google-genai,
-    ollama, cohere and the older SDKs on httpx.
+    library="httpx2"))`. openai 3, anthropic 2 and mistralai 3 are built on httpx2; google-genai
+    takes both; ollama, cohere and the older SDKs are built on httpx. An SDK object with two faces
+    (google-genai, mistralai) needs two clients: what it is not given it makes itself, unguarded.
+
+    It stands in for the client that the SDK would have made, so where nothing is said it has the
+    settings of OpenAI's and Anthropic's own and not httpx's: 600 s for an answer and 5 s to
+    connect, redirects followed (every hop is judged), 1000 connections, 100 of them kept alive.
+    cohere by itself waits 300 s (`timeout=300`) and google-genai for ever (`timeout=None`);
+    mistralai says with each request how long.
+
+    `response.extensions["guard"]` is the `Verdict`, of a flagged request as of every other; an SDK
+    leads to it by its raw response (`with_raw_response` and then `http_response` in openai and
+    anthropic), by an event hook (`event_hooks={"response": […]}`) or by `guard.watch`.
 
     Args:
         guard: the guard to ask.
@@ -97,14 +108,25 @@ def guarded_client(
         client_options: whatever the client takes: `base_url`, `headers`, `timeout`, `proxy`,
             `mounts`, `transport`, …. Proxies of the environment are guarded as well. A read
             `timeout` bounds the guard, too, unless it is httpx's default; see `GuardTransport`.
+            One of the `mounts` that is a guard transport already keeps the guard and the policy
+            that it was given: that address is exempt from this one.
 
     Raises:
         MissingExtraError: httpx2 is not installed.
     """
-    module, _, _ = faces(library)
-    make = module.Client if sync else module.AsyncClient
-    client = make(**client_options)
-    return guard_client(client, guard, trusted_roles=trusted_roles, max_body_bytes=max_body_bytes)
+    module, async_face, sync_face = faces(library)
+    make, face = (module.Client, sync_face) if sync else (module.AsyncClient, async_face)
+    options: dict[str, Any] = {
+        # DEFAULT_TIMEOUT and DEFAULT_CONNECTION_LIMITS of openai and anthropic (`_constants`).
+        "timeout": module.Timeout(600, connect=5.0),
+        "limits": module.Limits(max_connections=1000, max_keepalive_connections=100),
+        "follow_redirects": True,
+        **client_options,
+    }
+    mounted = (options.get("mounts") or {}).values()
+    chosen = [way for way in mounted if isinstance(way, face)]
+    gate = {"trusted_roles": trusted_roles, "max_body_bytes": max_body_bytes}
+    return _put_before(make(**options), face, guard, gate, chosen)
 
 
 def guard_client(
@@ -135,30 +157,43 @@ def guard_client(
             google-genai give `guarded_client` as `httpx_async_client` instead.
     """
     face = _face_of(client)
-    options: dict[str, Any] = {"trusted_roles": trusted_roles, "max_body_bytes": max_body_bytes}
+    if not own_send and (own := _ways_of_its_own(client)):
+        name = f"{type(client).__module__}.{type(client).__name__}"
+        raise ConfigurationError(
+            f"{name} has a {own} of its own, which may go past the transports that are guarded; "
+            f"use guarded_client(guard) in its place or, if that {own} always ends in httpx's, "
+            "guard_client(…, own_send=True)"
+        )
+    options = {"trusted_roles": trusted_roles, "max_body_bytes": max_body_bytes}
+    return _put_before(client, face, guard, options)
+
+
+def _put_before(
+    client: ClientT,
+    face: type[Any],
+    guard: Guard,
+    options: Mapping[str, Any],
+    chosen: Collection[object] = (),
+) -> ClientT:
+    """Wrap every transport but those that are `chosen`, or guarded in the very same way."""
 
     def wrapped(transport: Any) -> Any:
+        if transport is None or any(transport is one for one in chosen):
+            return transport
         fresh = face(guard, transport, **options)
         if isinstance(transport, face) and transport.gate == fresh.gate:
             return transport
         return fresh
 
     held: Any = client
-    name = f"{type(client).__module__}.{type(client).__name__}"
     if not (hasattr(held, "_transport") and isinstance(getattr(held, "_mounts", None), dict)):
         # Both libraries have kept these two names from the start; without them there is no telling
         # that every way out is guarded.
         raise ConfigurationError(
-            f"{name} keeps its transports in a place that is unknown here; build the client with "
-            "transport=GuardTransport(guard)"
+            f"{type(client).__module__}.{type(client).__name__} keeps its transports in a place "
+            "that is unknown here; build the client with transport=GuardTransport(guard)"
         )
-    if not own_send and (own := _ways_of_its_own(client)):
-        raise ConfigurationError(
-            f"{name} has a {own} of its own, which may go past the transports that are guarded; "
-            f"use guarded_client(guard) in its place or, if that {own} always ends in httpx's, "
-            "guard_client(…, own_send=True)"
-        )
-    mounts = {key: None if way is None else wrapped(way) for key, way in held._mounts.items()}
+    mounts = {key: wrapped(way) for key, way in held._mounts.items()}
     held._transport, held._mounts = wrapped(held._transport), mounts
     return client
 
