@@ -35,8 +35,9 @@ _SCORES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.98, 0.99, 0.995, 1)
 class Metrics:
     """Prometheus metrics of one guard and of its twins under other policies.
 
-    Named after https://prometheus.io/docs/practices/naming. Labels hold words of the guard alone (actions, dialects, reasons, views), so their number is
-    bounded whatever is sent.
+    Named after https://prometheus.io/docs/practices/naming. Labels hold words
+    of the guard alone (actions, dialects, reasons, views), so their number is bounded whatever is
+    sent.
 
     Args:
         guard: the guard to watch.
