@@ -220,6 +220,26 @@ async def test_a_guard_that_cannot_scan_is_an_outage_not_a_verdict(guard: Guard)
     assert (refused.value.status_code, refused.value.blocked_content) == (503, False)
 
 
+FILE = {"role": "user", "content": [{"type": "file", "file": {"file_id": "file-abc123"}}]}
+
+
+async def test_what_can_never_be_scanned_is_no_outage(guard: Guard) -> None:
+    """SDKs try a 503 again, and a file by its id is as unread then."""
+    guardrail = BertguardGuardrail(guard=guard, guardrail_name="g", event_hook="pre_call")
+    request = {"metadata": {}, "proxy_server_request": {"url": "/x", "body": _chat(FILE)}}
+    with pytest.raises(GuardrailRaisedException) as refused:
+        await guardrail.apply_guardrail({"texts": [BENIGN]}, request, "request")
+    assert (refused.value.status_code, refused.value.blocked_content) == (400, False)
+
+
+def test_the_proxy_says_so(proxy: tuple[str, Path]) -> None:
+    """Status 400 on the wire, beside a text that LiteLLM finds."""
+    question = {"role": "user", "content": BENIGN}
+    answer = _post(proxy[0], "/v1/chat/completions", _chat(question, FILE))
+    assert answer.status_code == 400, answer.text
+    assert "could not be scanned" in answer.text
+
+
 async def test_mcp_arguments_are_read_beside_the_body(guard: Guard) -> None:
     """Texts that LiteLLM found and the HTTP body does not hold."""
     guardrail = BertguardGuardrail(guard=guard, guardrail_name="g", event_hook="pre_mcp_call")

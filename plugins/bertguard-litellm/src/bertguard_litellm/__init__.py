@@ -23,6 +23,7 @@ from litellm.llms.base_llm.guardrail_translation.utils import (
 from bertguard import Action, Channel, Guard, Policy, Segment, Verdict
 from bertguard.policy import Thresholds
 from bertguard.segments import Role
+from bertguard.wire.refusal import refuse
 
 if TYPE_CHECKING:
     from litellm.litellm_core_utils.litellm_logging import Logging
@@ -85,8 +86,9 @@ class BertguardGuardrail(CustomGuardrail):  # type: ignore[misc]  # litellm is n
         """Score a request, or what came back from a tool or model, and let it pass unchanged.
 
         Raises:
-            GuardrailRaisedException: blocked, with status 400; or not scanned whole, with status
-                503 and `blocked_content` false, so that LiteLLM tells the two apart.
+            GuardrailRaisedException: blocked, with status 400; or not scanned whole, with
+                `blocked_content` false, so that LiteLLM tells the two apart, and status 503 only
+                where trying again may help.
         """
         if input_type == "request":
             verdict = await self._check_request(inputs, request_data)
@@ -155,7 +157,8 @@ class BertguardGuardrail(CustomGuardrail):  # type: ignore[misc]  # litellm is n
             guardrail_name=self.guardrail_name,
             message=self.render_violation_message(message),
             should_wrap_with_default_message=False,
-            status_code=400 if verdict.findings else 503,
+            # As the package's own edges: SDKs try a 503 again, and some things are never readable.
+            status_code=refuse(verdict).status,
             blocked_content=bool(verdict.findings),
         )
 
