@@ -150,6 +150,24 @@ async def test_a_flagged_request_passes_with_its_verdict(
     assert len(llm.received) == 2
 
 
+async def test_a_hook_sees_every_verdict(face: Face, guard: Guard, llm: FakeLLM, url: str) -> None:
+    """The way to it where an SDK hands out no response: refusals come by as well."""
+    seen: list[Action] = []
+
+    def hook(response: Any) -> None:
+        seen.append(response.extensions["guard"].action)
+
+    async def hook_later(response: Any) -> None:
+        hook(response)
+
+    hooks = {"response": [hook if face.sync else hook_later]}
+    client = face.client(guard, base_url=url, event_hooks=hooks)
+    for text in (BENIGN, ATTACK):
+        await face.request(client, "POST", CHAT, json=chat(text))
+    await face.close(client)
+    assert seen == [Action.ALLOW, Action.BLOCK]
+
+
 async def test_an_upstream_cannot_report_in_the_guards_name(face: Face, guard: Guard) -> None:
     """`x-guard-*` of an upstream is taken away in any spelling; the rest is kept as it is."""
     own = [(b"X-Guard-Action", b"allow"), (b"x_guard_score", b"0"), (b"X-Kept", b"caf\xe9")]

@@ -10,7 +10,7 @@ import anthropic
 import pytest
 from anthropic import Middleware
 
-from bertguard import Guard
+from bertguard import Action, Channel, Guard, Policy, Thresholds
 from bertguard.client import guard_client, guarded_client
 from bertguard.errors import ConfigurationError
 from bertguard.scoring import Window
@@ -116,6 +116,21 @@ async def test_a_benign_message_is_answered(
     assert answer.content[0].text == ANSWER
     assert sdk.attempts == len(llm.received) == 1
     assert llm.received[0].json()["system"] == ATTACK  # the application's own words
+
+
+async def test_the_raw_response_says_that_a_request_was_flagged(
+    make_sdk: Callable[..., Sdk], llm: FakeLLM
+) -> None:
+    """`with_raw_response` leads to `http_response.extensions["guard"]`."""
+    flags = Policy(thresholds={channel: Thresholds(0.5, 1.0) for channel in Channel})
+    with Guard(KeywordScorer(), policy=flags) as guard:
+        sdk = make_sdk(guard)
+        create = sdk.client.messages.with_raw_response.create
+        asked = {"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": ATTACK}]}
+        raw = await (asyncio.to_thread(create, **asked) if sdk.sync else create(**asked))
+        await sdk.close()
+    assert raw.http_response.extensions["guard"].action is Action.FLAG
+    assert len(llm.received) == 1
 
 
 @pytest.mark.parametrize(

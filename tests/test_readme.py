@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from google.genai.errors import ClientError
+from mistralai.client.errors import SDKError
 from prometheus_client import REGISTRY
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from bertguard import Guard
 from bertguard.server.app import create_app
-from loopback import serve
+from loopback import FakeLLM, serve
 from support import ATTACK, BENIGN
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +62,41 @@ async def test_the_openai_example_gets_a_typed_error(monkeypatch: pytest.MonkeyP
         async with names["client"]:
             assert "capital of France" in await names["ask"](BENIGN)
             assert await names["ask"](ATTACK) == "refused: content_filter"
+
+
+async def test_the_sdks_with_two_faces_are_guarded_in_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attack is refused before anything is sent, by whichever face it comes."""
+    monkeypatch.setenv("GOOGLE_API_KEY", "none-needed")
+    monkeypatch.setenv("MISTRAL_API_KEY", "none-needed")
+    llm = FakeLLM()
+    with serve(llm.app) as url:
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", url)
+        names = block("httpx_async_client=")
+        gemini, mistral = names["gemini"], names["mistral"]
+        asked = {"model": "m", "contents": ATTACK}
+        said = {"model": "m", "messages": [{"role": "user", "content": ATTACK}], "server_url": url}
+        for refused, call in (
+            (ClientError, lambda: asyncio.to_thread(gemini.models.generate_content, **asked)),
+            (ClientError, lambda: gemini.aio.models.generate_content(**asked)),
+            (SDKError, lambda: asyncio.to_thread(mistral.chat.complete, **said)),
+            (SDKError, lambda: mistral.chat.complete_async(**said)),
+        ):
+            with pytest.raises(refused, match="prompt injection"):
+                await call()
+    assert llm.received == []
+
+
+async def test_the_example_of_mounts_exempts_one_host() -> None:
+    """An attack reaches that host and no other."""
+    llm = FakeLLM()
+    body = {"messages": [{"role": "user", "content": ATTACK}]}
+    with serve(llm.app) as url:
+        async with block("all://localhost")["http_client"] as client:
+            for host, status in (("127.0.0.1", 400), ("localhost", 200)):
+                address = url.replace("127.0.0.1", host)
+                answer = await client.post(f"{address}/v1/chat/completions", json=body)
+                assert answer.status_code == status
+    assert len(llm.received) == 1
 
 
 def test_the_policy_example_loads() -> None:

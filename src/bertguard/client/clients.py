@@ -95,9 +95,9 @@ def guarded_client(
     cohere by itself waits 300 s (`timeout=300`) and google-genai for ever (`timeout=None`);
     mistralai says with each request how long.
 
-    `response.extensions["guard"]` is the `Verdict`, of a flagged request as of every other; an SDK
-    leads to it by its raw response (`with_raw_response` and then `http_response` in openai and
-    anthropic), by an event hook (`event_hooks={"response": […]}`) or by `guard.watch`.
+    `response.extensions["guard"]` is the `Verdict`, of a flagged request as of every other. openai
+    and anthropic lead to that response by `with_raw_response.create(…)` and its `http_response`;
+    a hook sees it with any SDK (`event_hooks={"response": […]}`).
 
     Args:
         guard: the guard to ask.
