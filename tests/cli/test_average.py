@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,15 @@ from typer.testing import CliRunner
 
 from bertguard import Guard
 from bertguard.cli import app
-from bertguard.model.checkpoint import CARD, WEIGHTS, read_manifest
+from bertguard.model.checkpoint import (
+    CARD,
+    CONFIG,
+    TOKENIZER,
+    WEIGHTS,
+    read_manifest,
+    write_manifest,
+)
+from disk import full_disk
 from tiny import tiny_checkpoint
 
 
@@ -38,7 +47,7 @@ def test_every_weight_is_the_mean_and_the_result_scores(tmp_path: Path) -> None:
         read_manifest(part).name for part in parts
     ]
     assert not manifest.metrics and not manifest.calibration
-    assert "mean of those of 2 runs" in (out / CARD).read_text(encoding="utf-8")
+    assert "the others are means of weights" in (out / CARD).read_text(encoding="utf-8")
     with Guard.load(out, device="cpu") as guard:
         assert 0 <= guard.check_sync("hello there").score <= 1
 
@@ -64,3 +73,41 @@ def test_what_cannot_be_averaged_is_an_error(tmp_path: Path, change: str, wanted
     assert code == 2
     assert wanted in stderr
     assert not (out / WEIGHTS).exists()
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, TOKENIZER])
+def test_a_damaged_part_is_vouched_for_by_no_mean(tmp_path: Path, name: str) -> None:
+    """The new manifest would hold the hash of the damage."""
+    parts = [tiny_checkpoint(tmp_path / f"run{seed}", seed=seed, onnx=False) for seed in (1, 2)]
+    content = bytearray((parts[1] / name).read_bytes())
+    content[-3] ^= 0x01
+    (parts[1] / name).write_bytes(content)
+    code, _, stderr = run("average", *parts, "--out", tmp_path / "mean")
+    assert code == 2
+    assert f"{parts[1] / name}: the content does not match" in stderr
+    assert {file.name for file in tmp_path.iterdir()} == {"run1", "run2"}
+
+
+def test_weights_that_are_none_are_named(tmp_path: Path) -> None:
+    """Even where the manifest lists them so."""
+    parts = [tiny_checkpoint(tmp_path / f"run{seed}", seed=seed, onnx=False) for seed in (1, 2)]
+    (parts[1] / WEIGHTS).write_bytes(b"no weights at all")
+    write_manifest(parts[1], replace(read_manifest(parts[0]), files={}))
+    code, _, stderr = run("average", *parts, "--out", tmp_path / "mean")
+    assert code == 2
+    assert f"{parts[1] / WEIGHTS}: holds no weights" in stderr
+    assert {file.name for file in tmp_path.iterdir()} == {"run1", "run2"}
+
+
+@pytest.mark.parametrize("probe", [None, 1])
+def test_a_full_disk_leaves_no_half_a_mean(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, probe: int | None
+) -> None:
+    """Found out before or on the way: one line that names the place, and nothing there."""
+    parts = [tiny_checkpoint(tmp_path / f"run{seed}", seed=seed, onnx=False) for seed in (1, 2)]
+    with full_disk(monkeypatch, room=20_000, probe=probe):
+        code, _, stderr = run("average", *parts, "--out", tmp_path / "mean")
+    assert code == 2
+    assert str(tmp_path) in stderr
+    assert "(File too large)" in stderr
+    assert {file.name for file in tmp_path.iterdir()} == {"run1", "run2"}

@@ -18,6 +18,7 @@ from bertguard.scoring import Window
 from bertguard.training.card import model_card
 from bertguard.training.examples import Example
 from bertguard.training.thresholds import fit_thresholds
+from disk import full_disk
 from support import BENIGN, KeywordScorer
 from tiny import WORDS
 
@@ -140,3 +141,29 @@ def test_too_little_and_impossible_are_errors(
         assert words in stderr
         assert "scoring" not in stderr  # found out before the work, not after it
     assert not out.exists()
+
+
+def test_a_place_that_cannot_be_written_to_is_found_out_before_the_scoring(
+    checkpoint: Path, traffic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy below a file, and a checkpoint in place on a full disk."""
+    (tmp_path / "file").write_text("")
+    code, _, stderr = run("calibrate", checkpoint, traffic, "--out", tmp_path / "file" / "mine")
+    assert code == 2
+    assert f"--out {tmp_path}/file/mine: cannot be written to (Not a directory)" in stderr
+    own = Path(shutil.copytree(checkpoint, tmp_path / "own"))
+    with full_disk(monkeypatch, room=20_000):
+        code, _, told = run("calibrate", own, traffic)
+    assert code == 2
+    assert f"{own}: cannot be written to (File too large)" in told
+    assert "scoring" not in stderr + told
+
+
+def test_a_copy_that_finds_no_room_is_not_left_half(
+    checkpoint: Path, traffic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with full_disk(monkeypatch, room=20_000, probe=1):
+        code, _, stderr = run("calibrate", checkpoint, traffic, "--out", tmp_path / "mine")
+    assert code == 2
+    assert f"{tmp_path}/mine: cannot be written" in stderr
+    assert {file.name for file in tmp_path.iterdir()} == {traffic.name}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import metadata
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from typer.testing import CliRunner
 
 from bertguard import __version__
 from bertguard.cli import app
+from bertguard.model.checkpoint import CONFIG, TOKENIZER, WEIGHTS
 
 
 def test_it_names_checkpoint_backends_and_devices(checkpoint: Path) -> None:
@@ -51,3 +53,16 @@ def test_without_a_checkpoint_the_machine_is_described_all_the_same(tmp_path: Pa
     assert done.exit_code == 2
     assert "onnxruntime" in done.stdout
     assert "guard.json" in done.stderr
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, TOKENIZER])
+def test_a_damaged_file_is_found(checkpoint: Path, tmp_path: Path, name: str) -> None:
+    """Of the same size, so that only its hash can tell."""
+    own = Path(shutil.copytree(checkpoint, tmp_path / "own"))
+    content = bytearray((own / name).read_bytes())
+    content[-3] ^= 0x01
+    (own / name).write_bytes(content)
+    done = CliRunner().invoke(app, ["info", "--checkpoint", str(own)])
+    assert done.exit_code == 2
+    assert "onnxruntime" in done.stdout
+    assert f"{name}: the content does not match" in done.stderr

@@ -270,6 +270,18 @@ def test_what_is_no_checkpoint_is_not_written_over(
     assert (tmp_path / name).read_text() == "mine"
 
 
+def test_a_place_that_cannot_be_written_to_is_found_out_first(
+    encoder: Path, tmp_path: Path
+) -> None:
+    """Not after an epoch."""
+    (tmp_path / "file").write_text("")
+    seen: list[Step] = []
+    chosen, out = settings(encoder), tmp_path / "file" / "out"
+    with pytest.raises(ConfigurationError, match="cannot be written to"):
+        train(rows(), rows(3), settings=chosen, out=out, device="cpu", report=seen.append)
+    assert not seen
+
+
 def test_a_log_in_the_folder_stands_in_nobodys_way(encoder: Path, tmp_path: Path) -> None:
     (tmp_path / "train.log").write_text("begun")
     chosen = settings(encoder, epochs=1)

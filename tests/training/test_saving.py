@@ -7,14 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
-from bertguard.errors import CheckpointError
-from bertguard.model.checkpoint import MANIFEST, read_manifest, write_manifest
+from bertguard.errors import CheckpointError, ConfigurationError
+from bertguard.model.checkpoint import MANIFEST, WEIGHTS, read_manifest, write_manifest
+from bertguard.model.writing import must_be_writable
 from bertguard.training import resume
 from bertguard.training.calibration import Calibration
 from bertguard.training.card import model_card
-from bertguard.training.saving import thresholds_after
+from bertguard.training.saving import save_weights, thresholds_after
 from bertguard.training.validation import Scored, keep, take
+from disk import full_disk
 
 SURROGATE = "caf\udce9"
 
@@ -86,3 +89,24 @@ def test_a_few_hundred_texts_lower_no_threshold_for_blocking() -> None:
         "data": (0.5, 0.6),
     }
     assert thresholds_after(before, {"prompt": none}) == {"prompt": (0.9, 0.99)}
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights, state and scores: the package's own error names the file, and no half is left."""
+    model = torch.nn.Linear(100, 100)
+    optimizer = torch.optim.AdamW(model.parameters())
+    weights = {"weight": torch.zeros(100, 100)}
+    (tmp_path / WEIGHTS).write_text("old")
+    scored = [Scored("prompt", 1, 2.5, "a")] * 1000
+    with full_disk(monkeypatch, room=10_000):
+        for name, write in (
+            (WEIGHTS, lambda: save_weights(tmp_path, weights)),
+            (resume.FOLDER, lambda: resume.save(tmp_path, resume.Progress(""), model, optimizer)),
+            (resume.VALIDATION, lambda: keep(tmp_path, scored)),
+            ("--out", lambda: must_be_writable(tmp_path)),
+        ):
+            with pytest.raises((CheckpointError, ConfigurationError), match="File too large") as e:
+                write()
+            assert name in str(e.value)
+    assert (tmp_path / WEIGHTS).read_text() == "old"
+    assert not (tmp_path / f".{WEIGHTS}.part").exists()

@@ -35,10 +35,12 @@ def command(
     """
     import math
     import shutil
+    from contextlib import nullcontext
 
-    from bertguard.errors import ConfigurationError, MissingExtraError
+    from bertguard.errors import MissingExtraError
 
     try:
+        from bertguard.model.writing import must_be_writable, whole, writing
         from bertguard.training.card import model_card
         from bertguard.training.examples import read_examples
         from bertguard.training.thresholds import fit_thresholds, with_thresholds
@@ -50,31 +52,33 @@ def command(
     from bertguard.model.loading import find_checkpoint, own_checkpoint
 
     directory = own_checkpoint(checkpoint) if out is None else find_checkpoint(checkpoint)
-    if out is not None and out.exists():
-        raise ConfigurationError(f"{out}: is there already; name a new directory")
     manifest = read_manifest(directory)
-    examples = read_examples(data)
-    with (
-        patient_guard(directory, device=device) as guard,
-        Bars() as bars,
-    ):
-        benign = sum(row.label == 0 for row in examples)
-        fitted = fit_thresholds(
-            guard,
-            examples,
-            flag_rate=flag_rate,
-            block_rate=block_rate,
-            report=bars.work("scoring", benign).reach,
-        )
-    if out is not None:
-        shutil.copytree(directory, out)
-        directory = out
-    calibrated = with_thresholds(manifest, fitted)
-    write_manifest(directory, calibrated, written=())
-    card = directory / CARD
-    if card.is_file() and card.read_text("utf-8") == model_card(manifest):
-        # A card that somebody has written on is left as it is.
-        card.write_text(model_card(calibrated), encoding="utf-8")
+    if out is None:
+        must_be_writable(directory, told=str(directory))
+    place = out or directory
+    with nullcontext(directory) if out is None else whole(out) as target:
+        examples = read_examples(data)
+        with (
+            patient_guard(directory, device=device) as guard,
+            Bars() as bars,
+        ):
+            benign = sum(row.label == 0 for row in examples)
+            fitted = fit_thresholds(
+                guard,
+                examples,
+                flag_rate=flag_rate,
+                block_rate=block_rate,
+                report=bars.work("scoring", benign).reach,
+            )
+        calibrated = with_thresholds(manifest, fitted)
+        with writing(place):
+            if out is not None:
+                shutil.copytree(directory, target, dirs_exist_ok=True)
+            write_manifest(target, calibrated, written=())
+            card = target / CARD
+            if card.is_file() and card.read_text("utf-8") == model_card(manifest):
+                # A card that somebody has written on is left as it is.
+                card.write_text(model_card(calibrated), encoding="utf-8")
     for channel, one in fitted.items():
         flag_before, block_before = manifest.thresholds[channel]
         typer.echo(
@@ -90,7 +94,7 @@ def command(
             )
     for channel in sorted({"prompt", "data"} - fitted.keys()):
         typer.echo(f"{channel}: too few benign texts, thresholds kept")
-    typer.echo(f"wrote {directory / 'guard.json'}")
+    typer.echo(f"wrote {place / 'guard.json'}")
 
 
 def _range(interval: tuple[float, float]) -> str:

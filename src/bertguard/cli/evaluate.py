@@ -65,6 +65,7 @@ def command(
     from bertguard.errors import ConfigurationError, MissingExtraError
 
     try:
+        from bertguard.model.writing import must_be_writable
         from bertguard.training.evaluation import evaluate, worst_errors
         from bertguard.training.evaluation import report as reports
         from bertguard.training.evaluation.page import to_page
@@ -82,7 +83,7 @@ def command(
             f"--writing {', '.join(sorted(unknown))}: expected one of {', '.join(WRITINGS)}"
         )
     if report is not None:
-        _make_writable(report)
+        must_be_writable(report, told=f"--report {report}")
     from collections import Counter
     from dataclasses import asdict, replace
 
@@ -136,20 +137,3 @@ def command(
         for told in written:
             typer.echo(f"wrote {told}", err=True)
     typer.echo(reports.to_json(found) if as_json else reports.to_markdown(found), nl=False)
-
-
-def _make_writable(directory: Path) -> None:
-    """Make the report's directory: that it cannot be written should not be found out at the end."""
-    import tempfile
-
-    from bertguard.errors import ConfigurationError
-
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=directory):
-            pass
-    except OSError as error:
-        raise ConfigurationError(
-            f"--report {directory}: cannot be written to ({error.strerror}); name a directory "
-            "that can"
-        ) from error

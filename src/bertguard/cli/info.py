@@ -30,7 +30,8 @@ def command(
 ) -> None:
     """Describe a checkpoint and this machine's backends.
 
-    Exit code: 0, or 2 where the checkpoint cannot be read; the machine is described all the same.
+    Exit code: 0, or 2 where the checkpoint cannot be read or a file of it is damaged (SHA-256); the
+    machine is described all the same.
     """
     from bertguard import __version__
     from bertguard.errors import CheckpointError
@@ -57,11 +58,14 @@ def _checkpoint(checkpoint: str | None) -> dict[str, object]:
     """The manifest's facts, the directory, and which files of the list are there."""
     from dataclasses import asdict
 
-    from bertguard.model.checkpoint import BUNDLED, read_manifest
+    from bertguard.model.checkpoint import BUNDLED, read_manifest, verified
     from bertguard.model.loading import find_checkpoint
 
     directory = find_checkpoint(checkpoint)
-    facts = asdict(read_manifest(directory))
+    manifest = read_manifest(directory)
+    for name in manifest.files:
+        verified(directory, name, manifest)
+    facts = asdict(manifest)
     thresholds: Mapping[str, tuple[float, float]] = facts["thresholds"]
     facts["thresholds"] = {
         channel: {"flag_at": flag_at, "block_at": block_at}

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from bertguard.errors import CheckpointError, ConfigurationError
@@ -24,8 +25,10 @@ from bertguard.model.checkpoint import (
     WEIGHTS,
     Manifest,
     read_manifest,
+    verified,
     write_manifest,
 )
+from bertguard.model.writing import whole, writing
 from bertguard.training.card import model_card
 from bertguard.training.history import told_once
 from bertguard.training.saving import save_weights
@@ -47,30 +50,33 @@ def average(directories: Sequence[Path], out: Path) -> Manifest:
         out: a new directory.
 
     Raises:
-        CheckpointError: a directory is none, or its weights have other names or shapes.
+        CheckpointError: a directory is none, a file of it is damaged, its weights have other names
+            or shapes, or the mean cannot be written; nothing is left at `out` then.
         ConfigurationError: fewer than two, `out` is there already, or the checkpoints differ in
             what must be shared.
     """
     if len(directories) < 2:
         raise ConfigurationError(f"{len(directories)} checkpoint: expected two or more to average")
-    if out.exists():
+    if out.exists():  # before gigabytes are read
         raise ConfigurationError(f"{out}: is there already; name a new directory")
     first, *others = directories
     manifests = [read_manifest(directory) for directory in directories]
     for other, manifest in zip(others, manifests[1:], strict=True):
         _must_match(first, manifests[0], other, manifest)
-    weights = mean_weights(directories)
-    out.mkdir(parents=True)
-    save_weights(out, weights)
-    for name in (CONFIG, TOKENIZER):
-        shutil.copyfile(first / name, out / name)
     parts = [{"name": one.name, **one.training} for one in manifests]
-    manifest = write_manifest(
-        out,
-        replace(manifests[0], training=told_once({"mean_of": parts}), calibration={}, metrics={}),
-    )
-    (out / CARD).write_text(model_card(manifest), encoding="utf-8")
-    return manifest
+    mean = replace(manifests[0], training=told_once({"mean_of": parts}), calibration={}, metrics={})
+    # Written anew, a damaged file would be vouched for by the hashes of the new manifest.
+    for directory, manifest in zip(directories, manifests, strict=True):
+        for name in (CONFIG, TOKENIZER, WEIGHTS):
+            verified(directory, name, manifest)
+    with whole(out) as beside:
+        save_weights(beside, mean_weights(directories))
+        with writing(out):
+            for name in (CONFIG, TOKENIZER):
+                shutil.copyfile(first / name, beside / name)
+            written = write_manifest(beside, mean)
+            (beside / CARD).write_text(model_card(written), encoding="utf-8")
+    return written
 
 
 def _must_match(first: Path, expected: Manifest, other: Path, found: Manifest) -> None:
@@ -86,11 +92,11 @@ def mean_weights(directories: Sequence[Path]) -> dict[str, torch.Tensor]:
     """The mean of the weights in fp32, one checkpoint in memory at a time.
 
     Raises:
-        CheckpointError: names or shapes differ.
+        CheckpointError: names or shapes differ, or a file holds no weights.
     """
-    total = {name: value.float() for name, value in load_file(directories[0] / WEIGHTS).items()}
+    total = {name: value.float() for name, value in _weights(directories[0]).items()}
     for directory in directories[1:]:
-        weights = load_file(directory / WEIGHTS)
+        weights = _weights(directory)
         if {n: v.shape for n, v in weights.items()} != {n: v.shape for n, v in total.items()}:
             raise CheckpointError(
                 f"{directory / WEIGHTS}: its weights have other names or shapes than those of "
@@ -99,3 +105,11 @@ def mean_weights(directories: Sequence[Path]) -> dict[str, torch.Tensor]:
         for name, value in weights.items():
             total[name] += value.float()
     return {name: value / len(directories) for name, value in total.items()}
+
+
+def _weights(directory: Path) -> dict[str, torch.Tensor]:
+    file = directory / WEIGHTS
+    try:
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file}: holds no weights ({type(error).__name__})") from error

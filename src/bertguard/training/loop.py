@@ -17,6 +17,7 @@ from torch import nn
 from bertguard.errors import ConfigurationError, DataError
 from bertguard.model.checkpoint import Manifest
 from bertguard.model.torch_scorer import collate
+from bertguard.model.writing import must_be_writable
 from bertguard.training import resume, saving
 from bertguard.training.augment import Augmentation, TrainingText, epoch_texts
 from bertguard.training.epoch import LabelledWindow, epoch_batches, labelled_windows
@@ -75,9 +76,10 @@ def train(
         The manifest; None on processes other than the main one.
 
     Raises:
-        ConfigurationError: settings that cannot be, an `out` that holds other things, or a run
-            that diverged.
-        CheckpointError: there is no such base, or an interrupted run of other settings in `out`.
+        ConfigurationError: settings that cannot be, an `out` that holds other things or cannot be
+            written to, or a run that diverged.
+        CheckpointError: there is no such base, an interrupted run of other settings in `out`, or
+            a disk that is full.
         DataError: the rows teach nothing.
     """
     if device not in ("auto", "cpu"):
@@ -90,7 +92,7 @@ def train(
     # `train` may want another.
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
     start = starting_point(settings)
-    out.mkdir(parents=True, exist_ok=True)
+    must_be_writable(out)
     fingerprint = _fingerprint(settings, training, validation, accelerator.num_processes)
     if accelerator.is_main_process and fresh:
         resume.discard(out)

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from bertguard.errors import CheckpointError
+from bertguard.model.writing import writing
 
 FOLDER = ".resume"
 # The margins of the weights that were kept, until the run is complete.
@@ -40,7 +41,18 @@ class Progress:
 def save(
     directory: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer
 ) -> None:
-    """Write the state beside the old one, then put it in its place: never half a state."""
+    """Write the state beside the old one, then put it in its place: never half a state.
+
+    Raises:
+        CheckpointError: it cannot be written; the old one stays.
+    """
+    with writing(directory / FOLDER):
+        _save(directory, progress, model, optimizer)
+
+
+def _save(
+    directory: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     fresh, folder = directory / f"{FOLDER}.new", directory / FOLDER
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)

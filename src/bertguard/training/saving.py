@@ -20,6 +20,7 @@ from bertguard.model.checkpoint import (
     Manifest,
     write_manifest,
 )
+from bertguard.model.writing import writing
 from bertguard.training.calibration import BLOCK_RATE, Calibration, calibrate, cautious
 from bertguard.training.card import model_card
 from bertguard.training.examples import Example, data_hash
@@ -35,7 +36,11 @@ def write_weights(directory: Path, classifier: nn.Module) -> None:
 
 
 def save_weights(directory: Path, state: Mapping[str, torch.Tensor]) -> None:
-    """Weights as fp16 safetensors: half the size, and scores move by less than 0.001."""
+    """Weights as fp16 safetensors: half the size, and scores move by less than 0.001.
+
+    Raises:
+        CheckpointError: the file cannot be written; the one that was there stays.
+    """
     weights = {
         name: value.detach().to(device="cpu", dtype=torch.float16).contiguous()
         for name, value in state.items()
@@ -43,10 +48,14 @@ def save_weights(directory: Path, state: Mapping[str, torch.Tensor]) -> None:
         if value.is_floating_point()
     }
     beside = directory / f".{WEIGHTS}.part"
-    save_file(weights, beside)
-    # safetensors makes private files; a checkpoint is as readable as the other files in it.
-    beside.chmod(0o644)
-    beside.replace(directory / WEIGHTS)
+    with writing(directory / WEIGHTS):
+        try:
+            save_file(weights, beside)
+            # safetensors makes private files; a checkpoint is as readable as the others in it.
+            beside.chmod(0o644)
+            beside.replace(directory / WEIGHTS)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def finish(
@@ -61,10 +70,6 @@ def finish(
     """Everything beside the weights: configuration, tokenizer, manifest and model card."""
     scored = take(directory)
     calibrations = calibrate(scored)
-    # Those of an older training would no longer be this model.
-    (directory / ONNX_INT8).unlink(missing_ok=True)
-    start.classifier.encoder.config.to_json_file(directory / CONFIG)
-    start.tokenizer.tokenizer.save(str(directory / TOKENIZER))
     manifest = dataclasses.replace(
         start.manifest,
         temperature=_temperature(start.manifest, calibrations),
@@ -82,8 +87,15 @@ def finish(
         },
         metrics={"validation": validation_metrics(scored)},
     )
-    manifest = write_manifest(directory, manifest)
-    (directory / CARD).write_text(model_card(manifest), encoding="utf-8")
+    with writing(directory):
+        # Those of an older training would no longer be this model.
+        (directory / ONNX_INT8).unlink(missing_ok=True)
+        start.classifier.encoder.config.to_json_file(directory / CONFIG)
+        # Its own `save` raises plain Exceptions.
+        tokenizer = start.tokenizer.tokenizer.to_str(pretty=True)
+        (directory / TOKENIZER).write_text(tokenizer, encoding="utf-8")
+        manifest = write_manifest(directory, manifest)
+        (directory / CARD).write_text(model_card(manifest), encoding="utf-8")
     return manifest
 
 

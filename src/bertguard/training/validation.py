@@ -17,6 +17,7 @@ from bertguard.errors import CheckpointError, ScorerError
 from bertguard.model.checkpoint import Manifest
 from bertguard.model.tokenization import WindowTokenizer
 from bertguard.model.torch_scorer import collate
+from bertguard.model.writing import writing
 from bertguard.scoring import Window
 from bertguard.training.augment import TrainingText
 from bertguard.training.dataset import token_budget_batches
@@ -121,7 +122,8 @@ def _margins(logits: torch.Tensor, injection: int) -> torch.Tensor:
 def keep(directory: Path, scored: Sequence[Scored]) -> None:
     """Remember the margins of the weights that were kept, for calibration at the end."""
     rows = [[text.channel, text.label, text.margin, text.source] for text in scored]
-    (directory / VALIDATION).write_text(json.dumps(rows), encoding="utf-8")
+    with writing(directory / VALIDATION):
+        (directory / VALIDATION).write_text(json.dumps(rows), encoding="utf-8")
 
 
 def take(directory: Path) -> list[Scored]:
