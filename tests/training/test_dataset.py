@@ -67,7 +67,7 @@ def test_channel_and_source_have_defaults(tmp_path: Path) -> None:
     ("row", "words"),
     [
         ({"label": 1}, '"text" holds nothing'),
-        ({"text": "  ", "label": 1}, '"text" holds'),
+        ({"text": "  ", "label": 1}, '"text" holds only blanks'),
         ({"text": 5, "label": 1}, '"text" holds int'),
         ({"text": "x", "label": 7}, '"label" is 7'),
         ({"text": "x"}, '"label" is None'),

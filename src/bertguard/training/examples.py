@@ -12,12 +12,9 @@ from pathlib import Path
 from bertguard.errors import DataError
 from bertguard.training.corpus import read_corpus
 from bertguard.training.files import rows
+from bertguard.training.labels import is_column_name, label_of
 
 _CHANNELS = ("prompt", "data")
-_LABELS = {
-    "0": 0, "1": 1, "benign": 0, "injection": 1, "false": 0, "true": 1, "safe": 0,
-    "jailbreak": 1, "attack": 1, "malicious": 1,
-}  # fmt: skip
 # What an error may repeat of a bad label or channel: words that people use for them. Where columns
 # are shifted, anything else may be a prompt.
 _QUOTED = frozenset(
@@ -25,7 +22,6 @@ _QUOTED = frozenset(
     "unsafe harmful harmless spam ham yes no positive negative good bad clean unknown none null "
     "nan legitimate suspicious prompt_injection indirect direct".split()
 )
-_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,39}")
 _SPACE = re.compile(r"\s+")
 # The name of the corpus among the sources that a run leaves out for validation.
 CORPUS = "corpus"
@@ -78,8 +74,8 @@ class Where:
 def read_examples(places: Sequence[str], *, where: Where | None = None) -> list[Example]:
     """Every example of the given files (JSONL, CSV, Parquet) and `hf:<dataset>` names.
 
-    Columns: `text`, `label` (0/1, benign/injection), optional `channel` (prompt/data), `source`
-    (default: the file's name) and `license` (for the model card).
+    Columns: `text`, `label` (0/1, benign/injection; a ClassLabel by its names), optional `channel`
+    (prompt/data), `source` (default: the file's name) and `license` (for the model card).
 
     Raises:
         DataError: a file cannot be read, a row is bad (the message names file and line), or no
@@ -143,13 +139,15 @@ def corpus_validation(seed: int) -> list[Example]:
 def _example(row: Mapping[str, object], place: str, default_source: str) -> Example:
     text = row.get("text")
     if not isinstance(text, str) or not text.strip():
-        found = "nothing" if text is None or text == "" else type(text).__name__
+        found = "only blanks" if text else "nothing"
+        if text is not None and not isinstance(text, str):
+            found = type(text).__name__
         raise DataError(
             f'{place}: "text" holds {found}, expected a text that is not blank'
             + _columns(row, "text")
         )
     raw = row.get("label")
-    label = _LABELS.get(str(raw).strip().lower().removesuffix(".0"))
+    label = label_of(raw)
     if label is None:
         raise DataError(
             f'{place}: "label" is {_shown(raw)}, expected 0 or benign, 1 or injection'
@@ -181,7 +179,7 @@ def _columns(row: Mapping[str, object], wanted: str) -> str:
     """Which columns there are instead, where the wanted one is missing."""
     if wanted in row:
         return ""
-    if all(_COLUMN.fullmatch(name) and name.lower() not in _LABELS for name in row):
+    if all(map(is_column_name, row)):
         return f'; expected the columns "text" and "label", found {", ".join(row) or "none"}'
     # The first line of a file without a header is a row, and its text a prompt.
     return (

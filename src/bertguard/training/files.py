@@ -5,14 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bertguard.errors import DataError, MissingExtraError
+from bertguard.training.labels import by_name, is_column_name, must_be_labels, schema_names
 
 
 def rows(place: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     """(line or row number, row) of one file or `hf:<dataset>`; the first line is 1.
+
+    Columns of the type ClassLabel of `datasets` hold the names of the classes, not their numbers.
 
     Raises:
         DataError: it cannot be read; the message names the file, and the line where there is one.
@@ -47,7 +51,7 @@ def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_once)
             except json.JSONDecodeError as error:
                 raise DataError(
                     f"{file}:{number}: not a JSON object ({error.msg} at character {error.pos + 1})"
@@ -59,6 +63,25 @@ def _jsonl_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
                     f"{file}:{number}: found {type(row).__name__}, expected a JSON object"
                 )
             yield number, row
+
+
+def _once(pairs: Sequence[tuple[str, object]]) -> dict[str, object]:
+    """An object of JSON; of a key that stands twice nobody knows which value was meant."""
+    row = dict(pairs)
+    if len(row) != len(pairs):
+        raise ValueError(_twice([key for key, _ in pairs], "the key"))
+    return row
+
+
+def _twice(names: Sequence[str], kind: str) -> str:
+    """What is said of a name that stands twice; empty where none does.
+
+    Columns without a name may be many: spreadsheets write commas to the end of the widest row.
+    """
+    again = next((name for name, count in Counter(names).items() if count > 1 and name), None)
+    if again is None:
+        return ""
+    return f"{kind} {repr(again) if is_column_name(again) else 'of one name'} stands twice"
 
 
 def _undecodable_line(file: Path) -> int:
@@ -86,6 +109,8 @@ def _csv_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
                 if row and not header:
                     header = row
                     _must_be_commas(file, header)
+                    if again := _twice([name.strip() for name in header], "the column"):
+                        raise DataError(f"{file}:{first}: {again}; expected each column once")
                 elif row:
                     if len(row) != len(header):
                         raise DataError(
@@ -113,11 +138,16 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
         raise MissingExtraError("Parquet files", "train") from error
     try:
         with pq.ParquetFile(file) as table:
+            schema = table.schema_arrow
+            if again := _twice(schema.names, "the column"):
+                raise DataError(f"{file}: {again}; expected each column once")
+            names = schema_names(schema.metadata)
+            must_be_labels(str(file), names)
             number = 0
             for batch in table.iter_batches(batch_size=4096):
                 for row in batch.to_pylist():
                     number += 1
-                    yield number, row
+                    yield number, by_name(row, names) if names else row
     except pa.ArrowException as error:
         raise DataError(f"{file}: not a Parquet file ({error})") from error
 
@@ -133,7 +163,14 @@ def _hub_rows(name: str) -> Iterator[tuple[int, Mapping[str, object]]]:
         rows = datasets.load_dataset(path, split=split or "train")
     except Exception as error:  # the library raises many kinds
         raise DataError(f"hf:{name}: datasets could not load it ({_reasons(error)})") from error
-    yield from enumerate(rows, start=1)
+    names = {
+        column: feature.names
+        for column, feature in (rows.features or {}).items()
+        if isinstance(feature, datasets.ClassLabel)
+    }
+    must_be_labels(f"hf:{name}", names)
+    for number, row in enumerate(rows, start=1):
+        yield number, by_name(row, names) if names else row
 
 
 def _reasons(error: BaseException) -> str:
