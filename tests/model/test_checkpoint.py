@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bertguard.errors import CheckpointError
+from bertguard.errors import CheckpointError, ConfigurationError
 from bertguard.model.checkpoint import MANIFEST, Manifest, read_manifest
 from bertguard.model.loading import load_scorer
 
@@ -90,3 +91,32 @@ def test_no_such_directory_is_named(tmp_path: Path) -> None:
     """A path that is not there is no hub id by accident."""
     with pytest.raises(CheckpointError, match="no such directory"):
         load_scorer(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("labels", "benign", "injection"),
+    [
+        (("benign", "injection"), 0, 1),
+        (("INJECTION", "Benign"), 1, 0),
+        (("jailbreak", "benign"), 1, 0),
+        (("injection", "ordinary"), 1, 0),
+        (("no", "yes"), 0, 1),
+        (("JAILBREAK", "BENIGN", "INJECTION"), 1, 2),
+    ],
+)
+def test_labels_are_found_by_their_names(
+    checkpoint: Path, labels: tuple[str, ...], benign: int, injection: int
+) -> None:
+    """Whatever their case and order; of two, one name tells the other."""
+    manifest = replace(read_manifest(checkpoint), labels=labels)
+    assert (manifest.benign_index, manifest.injection_index) == (benign, injection)
+
+
+def test_of_more_than_two_labels_none_is_guessed(checkpoint: Path) -> None:
+    """Any class but the last was benign, and every class that is no injection may be an attack."""
+    manifest = replace(read_manifest(checkpoint), labels=("benign", "jailbreak", "leak"))
+    with pytest.raises(ConfigurationError, match=r"guard\.json: tiny: 3 labels, none of them"):
+        Manifest.from_json(manifest.to_json(), checkpoint / MANIFEST)
+    manifest = replace(manifest, labels=("ordinary", "jailbreak", "injection"))
+    with pytest.raises(ConfigurationError, match="called benign"):
+        _ = Manifest.from_json(manifest.to_json(), checkpoint / MANIFEST).benign_index

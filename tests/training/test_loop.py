@@ -31,12 +31,13 @@ from bertguard import Guard
 from bertguard.errors import CheckpointError, ConfigurationError, DataError
 from bertguard.model.checkpoint import read_manifest, write_manifest
 from bertguard.model.classifier import InjectionClassifier
-from bertguard.model.torch_scorer import TorchScorer
+from bertguard.model.torch_scorer import TorchScorer, collate
 from bertguard.training import loop
 from bertguard.training.augment import Augmentation
 from bertguard.training.examples import Example
 from bertguard.training.loop import Step, train
 from bertguard.training.objective import objective, parameter_groups, passes
+from bertguard.training.saving import save_weights
 from bertguard.training.settings import Settings
 from bertguard.training.start import starting_point
 from tiny import SMALL, tiny_encoder
@@ -424,6 +425,32 @@ def test_few_validation_texts_change_neither_thresholds_nor_temperature(
     )
     assert new is not None
     assert (new.temperature, new.thresholds) == (old.temperature, old.thresholds)
+
+
+@pytest.mark.parametrize(
+    "labels", [("Injection", "jailbreak", "BENIGN"), ("injection", "jailbreak", "ordinary")]
+)
+def test_benign_rows_are_taught_as_what_is_called_benign(
+    checkpoint: Path, tmp_path: Path, labels: tuple[str, ...]
+) -> None:
+    """Not as the first class that is no injection; without such a name nothing is taught."""
+    base = Path(shutil.copytree(checkpoint, tmp_path / "base"))
+    old, state = read_manifest(base), weights(base)
+    state |= {f"head.{name}": state[f"head.{name}"][[1, 1, 0]] for name in ("weight", "bias")}
+    save_weights(base, state)
+    write_manifest(base, replace(old, labels=labels, files={}))
+    out, chosen = tmp_path / "out", settings(base, epochs=1)
+    if "BENIGN" not in labels:
+        with pytest.raises(ConfigurationError, match="called benign"):
+            train(rows(), rows(3), settings=chosen, out=out, device="cpu")
+        return
+    manifest = train(rows(), rows(3), settings=chosen, out=out, device="cpu")
+    assert manifest is not None
+    scorer = TorchScorer.load(out, manifest, device="cpu")
+    windows = [window for text in BENIGN for window in scorer.windows(text, "prompt")]
+    with torch.no_grad():
+        logits = scorer._classifier(**collate(windows, pad_id=manifest.pad_id))
+    assert set(logits.argmax(dim=1).tolist()) == {2}
 
 
 def test_a_base_is_not_overwritten(checkpoint: Path) -> None:

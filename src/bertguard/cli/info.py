@@ -34,13 +34,13 @@ def command(
     machine is described all the same.
     """
     from bertguard import __version__
-    from bertguard.errors import CheckpointError
+    from bertguard.errors import CheckpointError, ConfigurationError
 
     facts: dict[str, object] = {"bertguard": __version__, "python": platform.python_version()}
-    failure: CheckpointError | None = None
+    failure: CheckpointError | ConfigurationError | None = None
     try:
         facts["checkpoint"] = _checkpoint(checkpoint)
-    except CheckpointError as error:
+    except (CheckpointError, ConfigurationError) as error:
         failure = error
         facts["checkpoint"] = {"error": str(error)}
     facts["backends"] = {name: _versions(names) for name, names in _BACKENDS.items()}

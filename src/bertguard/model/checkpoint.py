@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Self
 
-from bertguard.errors import CheckpointError
+from bertguard.errors import CheckpointError, ConfigurationError
 
 FORMAT = "bertguard"
 FORMAT_VERSION = 1
@@ -69,10 +69,28 @@ class Manifest:
 
     @property
     def injection_index(self) -> int:
-        """Which logit is P(injection): the label named so, else the last one."""
-        return (
-            self.labels.index("injection") if "injection" in self.labels else len(self.labels) - 1
-        )
+        """Which logit is P(injection): the label named so; of two others, not benign or the last.
+
+        Raises:
+            ConfigurationError: there are more than two labels, and none is named so.
+        """
+        return self._index("injection", other="benign", default=1)
+
+    @property
+    def benign_index(self) -> int:
+        """Which logit is what benign texts are taught as; see `injection_index`."""
+        return self._index("benign", other="injection", default=0)
+
+    def _index(self, name: str, *, other: str, default: int) -> int:
+        labels = [label.casefold() for label in self.labels]
+        if name in labels:
+            return labels.index(name)
+        if len(labels) > 2:
+            raise ConfigurationError(
+                f"{self.name}: {len(labels)} labels, none of them called {name}, and which of them "
+                "is meant cannot be told; name it so"
+            )
+        return 1 - labels.index(other) if other in labels else default
 
     def to_json(self) -> str:
         """The text of `guard.json`."""
@@ -89,6 +107,7 @@ class Manifest:
 
         Raises:
             CheckpointError: not JSON, not ours, newer than this version, or incomplete.
+            ConfigurationError: of more than two labels none is called injection.
         """
         try:
             document = json.loads(text)
@@ -118,6 +137,7 @@ class Manifest:
                 and all(t > 0 for t in manifest.temperature.values())
                 and {"prompt", "data"} <= manifest.thresholds.keys() & manifest.temperature.keys()
                 and len(manifest.labels) >= 2
+                and all(isinstance(label, str) for label in manifest.labels)
                 and manifest.window_tokens > manifest.overlap_tokens + 2
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -129,6 +149,10 @@ class Manifest:
                 f"{file}: thresholds, temperature, labels or window hold values that cannot be; "
                 "expected two channels, probabilities in [0, 1] and positive temperatures"
             )
+        try:
+            _ = manifest.injection_index
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{file}: {error}") from None
         return manifest
 
 
@@ -141,6 +165,7 @@ def read_manifest(directory: Path, *, unchecked: Collection[str] = ()) -> Manife
 
     Raises:
         CheckpointError: the directory, the manifest or a file is missing, or a size is off.
+        ConfigurationError: of more than two labels none is called injection.
     """
     if not directory.is_dir():
         raise CheckpointError(f"{directory}: no such directory; expected a checkpoint")

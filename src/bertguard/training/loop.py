@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 
@@ -21,7 +19,7 @@ from bertguard.model.writing import must_be_writable
 from bertguard.training import resume, saving
 from bertguard.training.augment import Augmentation, TrainingText, epoch_texts
 from bertguard.training.epoch import LabelledWindow, epoch_batches, labelled_windows
-from bertguard.training.examples import Example, data_hash
+from bertguard.training.examples import Example
 from bertguard.training.objective import doubled, objective, parameter_groups, passes
 from bertguard.training.settings import Settings
 from bertguard.training.start import Start, must_be_free, must_teach, starting_point
@@ -93,7 +91,7 @@ def train(
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
     start = starting_point(settings)
     must_be_writable(out)
-    fingerprint = _fingerprint(settings, training, validation, accelerator.num_processes)
+    fingerprint = resume.fingerprint(settings, training, validation, accelerator.num_processes)
     if accelerator.is_main_process and fresh:
         resume.discard(out)
     accelerator.wait_for_everyone()
@@ -128,6 +126,8 @@ def _fit(
     fingerprint: str,
     report: Report | None,
 ) -> None:
+    # (benign, injection), before anything is computed: a base may have other labels.
+    classes = start.manifest.benign_index, start.manifest.injection_index
     classifier = start.classifier.train()
     if accelerator.device.type == "cpu":
         # Its fused attention is slower at these lengths than two plain products: 0.7 times.
@@ -166,7 +166,7 @@ def _fit(
                     * group["scale"]
                     * _schedule((epoch + number / len(batches)) / settings.epochs, settings.warmup)
                 )
-            inputs, labels = _tensors(batches[number], start.manifest, accelerator.device)
+            inputs, labels = _tensors(batches[number], start.manifest, classes, accelerator.device)
             if settings.r_drop:
                 inputs, labels = doubled(inputs, labels)
 
@@ -252,13 +252,14 @@ def _batches(
 
 
 def _tensors(
-    batch: Sequence[LabelledWindow], manifest: Manifest, device: torch.device
+    batch: Sequence[LabelledWindow],
+    manifest: Manifest,
+    classes: tuple[int, int],
+    device: torch.device,
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Inputs `(batch, tokens)` and class numbers `(batch,)` on the device."""
     inputs = collate([item.window for item in batch], pad_id=manifest.pad_id)
-    injection = manifest.injection_index
-    benign = 0 if injection != 0 else 1
-    labels = torch.tensor([injection if item.label else benign for item in batch])
+    labels = torch.tensor([classes[item.label] for item in batch])
     return {name: value.to(device) for name, value in inputs.items()}, labels.to(device)
 
 
@@ -289,10 +290,3 @@ def in_bf16(settings: Settings, device: torch.device) -> bool:
 
 def _step_seed(seed: int, step: int, process: int) -> int:
     return (seed * 1_000_003 + step) * 64 + process
-
-
-def _fingerprint(
-    settings: Settings, training: Sequence[Example], validation: Sequence[Example], processes: int
-) -> str:
-    parts = [asdict(settings), data_hash(training), data_hash(validation), processes]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

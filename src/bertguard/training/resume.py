@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +16,8 @@ from torch import nn
 
 from bertguard.errors import CheckpointError
 from bertguard.model.writing import writing
+from bertguard.training.examples import Example, data_hash
+from bertguard.training.settings import Settings
 
 FOLDER = ".resume"
 # The margins of the weights that were kept, until the run is complete.
@@ -36,6 +40,14 @@ class Progress:
     done: int = 0
     step: int = 0
     best: float | None = None
+
+
+def fingerprint(
+    settings: Settings, training: Sequence[Example], validation: Sequence[Example], processes: int
+) -> str:
+    """What a run must have in common with the one that it goes on with."""
+    parts = [asdict(settings), data_hash(training), data_hash(validation), processes]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def save(
