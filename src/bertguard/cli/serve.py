@@ -12,11 +12,11 @@ from bertguard.cli.options import per_channel
 if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping, Sequence
-    from logging.handlers import QueueListener
 
     from bertguard.guard import Guard
     from bertguard.policy import Mode, Policy, Thresholds
     from bertguard.segments import Channel
+    from bertguard.server.audit_file import Writer
     from bertguard.server.telemetry import Metrics
 
 _DEFAULT_MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -85,13 +85,14 @@ def command(
     import uvicorn
 
     from bertguard.server.app import create_app
+    from bertguard.server.audit_file import write_audit_log
     from bertguard.server.process import GRACE_SECONDS, Server, ending_quietly, listen
 
     for name, seconds in (("connect", connect_timeout), ("read", read_timeout)):
         if not seconds > 0:
             raise typer.BadParameter("use more than 0", param_hint=f"--{name}-timeout")
     listener = listen(host, port)
-    writer: QueueListener | None = None
+    writer: Writer | None = None
     try:
         guard = _load_guard(
             checkpoint,
@@ -104,7 +105,7 @@ def command(
             block_at=block_at or [],
         )
         if audit_log is not None:
-            writer = _write_audit_log(guard, audit_log)
+            writer = write_audit_log(guard, audit_log)
         app = create_app(
             guard,
             upstream=upstream,
@@ -122,6 +123,7 @@ def command(
             # A gateway passes on the date of the upstream; two would be one too many.
             date_header=upstream is None,
             proxy_headers=False,
+            # A handshake then arrives as the GET that it is, and the gateway refuses it.
             ws="none",
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
@@ -158,34 +160,6 @@ def _metrics_of(guard: Guard) -> Metrics:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     return Metrics(guard, registry)
-
-
-def _write_audit_log(guard: Guard, path: Path) -> QueueListener:
-    """Verdicts into a file, by a thread: a slow disk must not stop the event loop."""
-    import logging
-    from logging.handlers import QueueHandler, QueueListener, WatchedFileHandler
-    from queue import SimpleQueue
-
-    from bertguard.errors import ConfigurationError
-    from bertguard.server.telemetry import AuditLog
-
-    try:
-        # Opened again where a log rotation has moved it away.
-        file = WatchedFileHandler(path, encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(
-            f"--audit-log {path}: {error.strerror or error}; use a file that can be written"
-        ) from error
-    file.setFormatter(logging.Formatter("%(message)s"))
-    lines: SimpleQueue[logging.LogRecord] = SimpleQueue()
-    logger = logging.getLogger("bertguard.audit.file")
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logger.handlers = [QueueHandler(lines)]
-    AuditLog(guard, logger)
-    listener = QueueListener(lines, file)
-    listener.start()
-    return listener
 
 
 def _load_guard(
