@@ -304,6 +304,56 @@ async def test_path_of_the_upstream_url_and_root_path_of_the_server_are_joined_r
     assert recorder.heads[0][0] == b"GET /base/v1/models HTTP/1.1"
 
 
+@pytest.mark.parametrize(
+    "path", ["/v1/../secrets", "/%2e%2e/secrets", "/..%5Csecrets", "/%252e./s"]
+)
+async def test_path_that_climbs_out_of_the_upstream_url_is_refused(path: str) -> None:
+    """`--upstream http://host/base` gives out what is under /base and nothing else."""
+    recorder = Recorder()
+    request = f"GET {path} HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n".encode("ascii")
+    async with tcp(recorder) as upstream:
+        with running(f"{upstream}/base") as url:
+            answer = await raw_request(url, request)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert b'"code": "bad_target"' in answer
+    assert recorder.heads == []
+
+
+async def test_client_that_follows_a_redirect_stays_with_the_gateway() -> None:
+    """The upstream names itself; who follows comes by here, and so by the guard, again."""
+    recorder = Recorder()
+    async with tcp(recorder) as upstream:
+        recorder.answer = (
+            f"HTTP/1.1 307 T\r\nLocation: {upstream}/base/next?q=1#f\r\n"
+            f"Content-Location: /base/here\r\nX-Location: {upstream}\r\ncontent-length: 0\r\n\r\n"
+        ).encode("ascii")
+        with running(f"{upstream}/base") as url:
+            async with httpx.AsyncClient() as client:
+                response = await client.get(f"{url}/first")
+                recorder.answer = OK
+                assert response.next_request is not None
+                await client.send(response.next_request)
+    assert response.headers["location"] == "/next?q=1#f"
+    assert response.headers["content-location"] == "/here"
+    assert response.headers["x-location"] == upstream
+    assert recorder.heads[1][0] == b"GET /base/next?q=1 HTTP/1.1"
+    assert any(line.startswith(b"via: ") for line in recorder.heads[1])
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "trace"])
+async def test_tunnels_and_traces_are_not_forwarded(method: str) -> None:
+    """405, in the gateway's own JSON and with the methods that are."""
+    recorder = Recorder()
+    request = f"{method} /v1/x HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n".encode("ascii")
+    async with tcp(recorder) as upstream:
+        with running(upstream) as url:
+            answer = await raw_request(url, request)
+    assert answer.startswith(b"HTTP/1.1 405")
+    assert b"allow: GET, HEAD, POST" in answer
+    assert b'"code": "method_not_allowed"' in answer
+    assert recorder.heads == []
+
+
 async def test_target_that_is_no_path_is_refused() -> None:
     """`OPTIONS *` and absolute URLs name no path behind the gateway."""
     async with tcp(Recorder()) as upstream:
@@ -354,6 +404,63 @@ async def test_upstream_that_stays_silent_is_a_gateway_timeout() -> None:
     assert response.json()["error"]["code"] == "upstream_timeout"
 
 
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (b"HTTP/1.1 999 Wat\r\ncontent-length: 0\r\n\r\n", "answered with the status 999"),
+        (b"HTTP/1.1 600 Wat\r\ncontent-length: 0\r\n\r\n", "answered with the status 600"),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", "answered with something that is no HTTP"),
+        (b"HTTP/1.1 101 S\r\nupgrade: x\r\n\r\n", "answered with something that is no HTTP"),
+        (b"", "closed the connection without an answer"),
+    ],
+)
+async def test_answer_that_cannot_be_passed_on_is_a_bad_gateway(
+    answer: bytes, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """502 in JSON, and a line in the log that says the same; no trace."""
+
+    async def handle(reader: Reader, writer: Writer) -> None:
+        await _head(reader)
+        writer.write(answer)
+        await writer.drain()
+
+    async with tcp(handle) as upstream:
+        with running(upstream) as url:
+            async with httpx.AsyncClient() as client:
+                response = await client.get(url)
+    assert response.status_code == 502
+    assert said in response.json()["error"]["message"]
+    assert said in caplog.text
+    assert "Traceback" not in caplog.text
+
+
+async def test_log_says_why_the_upstream_is_out_of_reach(caplog: pytest.LogCaptureFixture) -> None:
+    """Names of errors, and no address; the answer to the client has no reason."""
+    with running(CLOSED_PORT) as url:
+        async with httpx.AsyncClient() as client:
+            response = await client.get(url)
+    assert "could not be reached: connection refused (ConnectError, OSError" in caplog.text
+    assert "127.0.0.1" not in caplog.text
+    assert "refused" not in response.text
+
+
+async def test_any_other_failure_is_a_bad_gateway_without_its_text(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whatever httpx, h11 or idna stumble over: the type of it, in the answer and in the log."""
+
+    async def failing(self: httpx.AsyncHTTPTransport, request: httpx.Request) -> httpx.Response:
+        raise UnicodeError("a secret")
+
+    monkeypatch.setattr(httpx.AsyncHTTPTransport, "handle_async_request", failing)
+    with running(CLOSED_PORT) as url:
+        answer = await raw_request(url, b"GET / HTTP/1.1\r\nHost: g\r\nConnection: close\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 502")
+    assert b"(UnicodeError)" in answer
+    assert "UnicodeError" in caplog.text
+    assert "secret" not in caplog.text + answer.decode()
+
+
 async def test_gateway_that_is_its_own_upstream_stops_at_the_first_turn() -> None:
     """A request that comes back is recognised by `Via` and answered with 508."""
     recorder = Recorder()
@@ -381,6 +488,23 @@ async def test_websocket_is_refused_before_the_handshake() -> None:
                 b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
             )
     assert answer.startswith(b"HTTP/1.1 403")
+    assert recorder.heads == []
+
+
+async def test_handshake_is_refused_by_a_server_without_websockets_as_well() -> None:
+    """Such a server hands it on as a GET, which the upstream must not get for one."""
+    recorder = Recorder()
+    async with tcp(recorder) as upstream:
+        gateway = Gateway(upstream)
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(gateway), base_url="http://g"
+        ) as client:
+            response = await client.get(
+                "/v1/realtime", headers={"connection": "Upgrade", "upgrade": "h2c, WebSocket"}
+            )
+        await gateway.aclose()
+    assert response.status_code == 403
+    assert "WebSockets are not forwarded" in response.json()["error"]["message"]
     assert recorder.heads == []
 
 

@@ -1,8 +1,9 @@
 """A reverse proxy to an LLM: bytes in, bytes out, nothing held back.
 
 One request: the target and the headers are passed on as they came (RFC 9110 section 7.6.1 names
-those that end at each hop), the body as it comes, the response as it comes. Nothing is decoded,
-followed, retried or remembered. What was scored in front of the gateway is what the LLM gets.
+those that end at each hop), the body as it comes, the response as it comes, but for redirects to
+the upstream itself, which lead back to the gateway and so past the guard in front of it. Nothing is
+decoded, followed, retried or remembered. What was scored before is what the LLM gets.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from urllib.parse import quote
 import httpx
 
 from bertguard.errors import ConfigurationError
+from bertguard.server.upstream import behind_gateway, cause, climbs, upstream_url
 from bertguard.wire.dialects import dialect_of
 
 if TYPE_CHECKING:
@@ -45,6 +47,11 @@ _HOP_BY_HOP = frozenset(
 )
 # Written anew for the next hop. `Expect` was met when the body was read (RFC 9110 section 10.1.1).
 _REWRITTEN = frozenset({b"host", b"content-length", b"expect"})
+# Where a client may go next (RFC 9110 sections 10.2.2 and 8.7).
+_PLACES = frozenset({b"location", b"content-location"})
+# A tunnel would carry what nobody reads, and a trace would tell what the gateway has added.
+_NOT_FORWARDED = frozenset({"CONNECT", "TRACE"})
+_ALLOW = (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
 
 
 class Gateway:
@@ -52,7 +59,8 @@ class Gateway:
 
     Args:
         upstream: `http://` or `https://` URL; its path is put before every request's path, so for
-            an LLM at `https://host/v1/chat/completions` it is `https://host`.
+            an LLM at `https://host/v1/chat/completions` it is `https://host`. Where there is one,
+            no request leaves it: paths with a `..` are refused.
         connect_timeout_seconds: for one connection to the upstream, TLS included.
         read_timeout_seconds: the longest silence of the upstream. LLMs are silent while they
             think: the OpenAI SDK waits 600 seconds as well.
@@ -74,7 +82,8 @@ class Gateway:
         ):
             if not value > 0:
                 raise ConfigurationError(f"{name}={value!r} gives no time; use more than 0")
-        self._url = _upstream_url(upstream)
+        self._url = upstream_url(upstream)
+        self._prefix = self._url.raw_path.rstrip(b"/")
         self._timeout = httpx.Timeout(
             connect=connect_timeout_seconds,
             read=read_timeout_seconds,
@@ -102,19 +111,33 @@ class Gateway:
             return
         if scope["type"] != "http":
             raise RuntimeError(f"the gateway cannot serve the ASGI scope {scope['type']!r}")
-        target = self._target(scope)
-        if target is None:
-            await _answer(send, scope, 400, "bad_target", "the request target is not a path")
-        elif any(
-            name == b"via" and self._pseudonym.encode() in value for name, value in scope["headers"]
-        ):
-            await _answer(
-                send, scope, 508, "loop", "the upstream of this gateway is the gateway itself"
-            )
+        if refusal := self._refusal(scope):
+            await _answer(send, scope, *refusal)
         else:
-            await self._exchange(scope, target, receive, send)
+            await self._exchange(scope, receive, send)
 
-    async def _exchange(self, scope: Scope, target: bytes, receive: Receive, send: Send) -> None:
+    def _refusal(self, scope: Scope) -> tuple[int, str, str] | None:
+        """Status, code and message for what cannot be forwarded."""
+        method = scope["method"].upper()  # as httpx writes it
+        if method in _NOT_FORWARDED:
+            return 405, "method_not_allowed", f"{method} is not forwarded by this gateway"
+        if _asks_for_websocket(scope["headers"]):
+            # A server that speaks no WebSocket hands the handshake on as a plain GET.
+            return (
+                403,
+                "websocket_not_forwarded",
+                "WebSockets are not forwarded by this gateway; use plain HTTP requests",
+            )
+        path = _path(scope)
+        if not path.startswith(b"/"):
+            return 400, "bad_target", "the request target is not a path"
+        if self._prefix and climbs(path):
+            return 400, "bad_target", "the path of the request holds a .. segment"
+        if any(n == b"via" and self._pseudonym.encode() in v for n, v in scope["headers"]):
+            return 508, "loop", "the upstream of this gateway is the gateway itself"
+        return None
+
+    async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward, and stop as soon as the client has gone."""
         body = _Body(receive)
         if not await body.begin():
@@ -124,7 +147,7 @@ class Gateway:
             self._url,
             headers=self._request_headers(scope, body),
             content=body.content,
-            extensions={"target": target, "timeout": self._timeout.as_dict()},
+            extensions={"target": self._target(scope), "timeout": self._timeout.as_dict()},
         )
         forwarding = asyncio.ensure_future(self._forward(request, scope, send))
         watching = asyncio.ensure_future(body.client_left())
@@ -146,12 +169,25 @@ class Gateway:
         except httpx.TransportError as error:
             await _failed(send, scope, error)
             return
-        headers = [(name.lower(), value) for name, value in _end_to_end(response.headers.raw)]
+        except Exception as error:  # noqa: BLE001 - no trace: the text may be anybody's
+            _logger.error("a request could not be forwarded: %s", cause(error))
+            message = f"the request could not be forwarded ({type(error).__name__})"
+            await _answer(send, scope, 502, "upstream_unreachable", message)
+            return
+        status = response.status_code
+        if not 200 <= status <= 599:
+            # Servers send no other as the last word, and fail at it half way.
+            await response.aclose()
+            _logger.warning("the upstream answered with the status %d", status)
+            message = f"the LLM behind this gateway answered with the status {status}"
+            await _answer(send, scope, 502, "upstream_invalid", message)
+            return
+        headers = self._response_headers(scope, response)
         try:
             await send(
                 {
                     "type": "http.response.start",
-                    "status": response.status_code,
+                    "status": status,
                     "headers": headers,
                 }
             )
@@ -166,17 +202,10 @@ class Gateway:
             await response.aclose()
         await send({"type": "http.response.body", "body": b""})
 
-    def _target(self, scope: Scope) -> bytes | None:
+    def _target(self, scope: Scope) -> bytes:
         """Path and query as they stood in the request line, behind the upstream's own path."""
-        raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
-        root = quote(scope.get("root_path", "")).encode("ascii")
-        if root and raw.startswith(root + b"/"):
-            raw = raw[len(root) :]
-        if not raw.startswith(b"/"):
-            return None
         query: bytes = scope.get("query_string", b"")
-        prefix = self._url.raw_path.rstrip(b"/")
-        return prefix + raw + (b"?" + query if query else b"")
+        return self._prefix + _path(scope) + (b"?" + query if query else b"")
 
     def _request_headers(self, scope: Scope, body: _Body) -> _Headers:
         headers = [(n, v) for n, v in _end_to_end(scope["headers"]) if n not in _REWRITTEN]
@@ -186,6 +215,13 @@ class Gateway:
         if length is not None:
             headers.append((b"content-length", length))
         return headers
+
+    def _response_headers(self, scope: Scope, response: httpx.Response) -> _Headers:
+        headers = [(name.lower(), value) for name, value in _end_to_end(response.headers.raw)]
+        return [
+            (name, behind_gateway(value, self._url, _root(scope)) if name in _PLACES else value)
+            for name, value in headers
+        ]
 
 
 class _ClientLeftError(Exception):
@@ -256,29 +292,37 @@ def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:
     return [(name, value) for name, value in headers if name.lower() not in dropped]
 
 
-def _upstream_url(upstream: str) -> httpx.URL:
-    expected = "expected something like https://api.openai.com or http://127.0.0.1:11434"
-    try:
-        url = httpx.URL(upstream)
-    except httpx.InvalidURL as error:
-        raise ConfigurationError(f"upstream is not a URL ({error}); {expected}") from error
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigurationError(f"upstream has no http(s) scheme or no host; {expected}")
-    if url.userinfo or url.query or url.fragment:
-        # Not repeated in the message: this is where people put secrets.
-        raise ConfigurationError(
-            "upstream holds a user, a query or a fragment; give scheme, host and path alone and "
-            "send credentials in the requests' headers, which are passed on"
-        )
-    return url
+def _root(scope: Scope) -> bytes:
+    """The path that this server is mounted at, as it stands in a request line."""
+    return quote(scope.get("root_path", "")).encode("ascii")
+
+
+def _path(scope: Scope) -> bytes:
+    """The path as it stood in the request line, below the one that this server is mounted at."""
+    raw: bytes = scope.get("raw_path") or quote(scope["path"]).encode("ascii")
+    root = _root(scope)
+    return raw[len(root) :] if root and raw.startswith(root + b"/") else raw
+
+
+def _asks_for_websocket(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    return any(
+        name == b"upgrade" and b"websocket" in (word.strip() for word in value.lower().split(b","))
+        for name, value in headers
+    )
 
 
 async def _failed(send: Send, scope: Scope, error: httpx.TransportError) -> None:
     status, code, what = 502, "upstream_unreachable", "could not be reached"
     if isinstance(error, httpx.TimeoutException):
         status, code, what = 504, "upstream_timeout", "did not answer in time"
-    # The type alone: messages of transport errors name hosts and addresses.
-    _logger.warning("the upstream %s: %s", what, type(error).__name__)
+    elif isinstance(error, httpx.RemoteProtocolError):
+        # The one error for both; only its words tell a server that hangs up.
+        if str(error).startswith("Server disconnected"):
+            what = "closed the connection without an answer"
+        else:
+            code, what = "upstream_invalid", "answered with something that is no HTTP"
+    # The log alone says why: it is of no use to the client, and tells of the network within.
+    _logger.warning("the upstream %s: %s", what, cause(error))
     message = f"the LLM behind this gateway {what} ({type(error).__name__}); try again later"
     await _answer(send, scope, status, code, message)
 
@@ -297,5 +341,7 @@ async def _answer(send: Send, scope: Scope, status: int, code: str, message: str
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
     ]
+    if status == 405:
+        headers.append(_ALLOW)
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else body})
