@@ -103,6 +103,40 @@ def test_operators_see_metrics_and_an_audit_log(checkpoint: Path, tmp_path: Path
     assert BENIGN not in log.read_text("utf-8")
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a Linux device")
+def test_an_audit_log_on_a_full_disk_is_one_line_and_no_trace(checkpoint: Path) -> None:
+    """The server goes on, and its operator reads what is missing, not a trace for each verdict."""
+    options = ("--checkpoint", str(checkpoint), "--audit-log", "/dev/full")
+    with serving(*options, "--flag-at", "0.0001", "--block-at", "0.0001") as (url, process):
+        for _ in range(3):
+            assert chat(url, BENIGN).status_code == 400
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert "Traceback" not in said
+    # One at once, one with the rest at the end.
+    assert said.count("verdicts missing from the audit log") == 2
+
+
+def test_a_websocket_is_refused_and_nothing_is_advised(checkpoint: Path) -> None:
+    """The client is told; uvicorn would tell the operator to install a library for them."""
+    options = ("--checkpoint", str(checkpoint), "--upstream", "http://127.0.0.1:1")
+    handshake = {
+        "connection": "Upgrade",
+        "upgrade": "websocket",
+        "sec-websocket-version": "13",
+        "sec-websocket-key": "dGhlIHNhbXBsZSBub25jZQ==",
+    }
+    with serving(*options) as (url, process):
+        refused = httpx.get(f"{url}/v1/realtime", headers=handshake, timeout=30)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=20)
+    assert refused.status_code == 403
+    assert refused.json()["error"]["code"] == "websocket_not_forwarded"
+    assert "upgrade" not in said
+    assert "WebSocket" not in said
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -110,6 +144,8 @@ def test_operators_see_metrics_and_an_audit_log(checkpoint: Path, tmp_path: Path
         (("--on-unscanned", "hope"), "hope"),
         (("--flag-at", "data=2"), "2"),
         (("--upstream", "ftp://example.com"), "http(s)"),
+        (("--upstream", "http://xn--.x"), "not a URL"),
+        (("--upstream", "http://example.com:65536"), "65535"),
         (("--port", "99999"), "65535"),
         (("--read-timeout", "0"), "more than 0"),
         (("--audit-log", "/nowhere/audit.jsonl"), "--audit-log"),

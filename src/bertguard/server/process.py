@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import sys
 from asyncio import CancelledError
@@ -23,6 +24,9 @@ GRACE_SECONDS = 10
 
 # uvicorn's own default.
 _BACKLOG = 2048
+
+# What uvicorn says of every handshake for a WebSocket where it was told to speak none.
+_UPGRADE_ADVICE = ("Unsupported upgrade request.", "No supported WebSocket library detected.")
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -49,11 +53,16 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class Server(uvicorn.Server):
-    """A server that says what it waits for when it is told to stop."""
+    """A server that says what it waits for when it is told to stop.
+
+    Of a client that asks for a WebSocket it says nothing: the client is told, and to install a
+    library for them, as uvicorn advises, would help nobody.
+    """
 
     def __init__(self, config: uvicorn.Config, *, say: Callable[[str], None]) -> None:
         super().__init__(config)
         self._say = say
+        logging.getLogger("uvicorn.error").addFilter(_no_upgrade_advice)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """As uvicorn's, after a line where answers are open."""
@@ -63,6 +72,10 @@ class Server(uvicorn.Server):
                 "them"
             )
         super().handle_exit(sig, frame)
+
+
+def _no_upgrade_advice(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith(_UPGRADE_ADVICE)
 
 
 def ending_quietly(app: ASGIApp) -> ASGIApp:
