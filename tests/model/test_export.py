@@ -141,7 +141,7 @@ def test_an_interrupted_export_leaves_the_old_model_whole(
         raise OSError(28, "No space left on device", str(target))
 
     monkeypatch.setattr(shutil, "copyfile", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(CheckpointError, match="cannot be written .No space left on device"):
         export(directory, TEXTS)
     assert load_scorer(directory, device="cpu").model_id == "tiny/onnx-int8"
     assert sorted(file.name for file in directory.iterdir()) == before
@@ -177,3 +177,12 @@ def test_without_texts_nothing_can_be_measured(checkpoint: Path) -> None:
     """No figures, no export."""
     with pytest.raises(DataError, match="needs texts"):
         export(checkpoint, [])
+
+
+def test_texts_without_tokens_are_no_texts(checkpoint: Path, tmp_path: Path) -> None:
+    """Among others they are not measured; alone they are an error that says so."""
+    own = Path(shutil.copytree(checkpoint, tmp_path / "own"))
+    blank = [("\u200b", "prompt"), ("\u2060\u200b", "data")]
+    with pytest.raises(DataError, match="none of 2 texts holds a token"):
+        export(own, blank)
+    assert export(own, [*TEXTS[:3], *blank], calibration=blank).texts == 3

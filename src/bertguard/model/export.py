@@ -19,7 +19,9 @@ from bertguard.model.checkpoint import ONNX_FP32, ONNX_INT8, Manifest, read_mani
 from bertguard.model.onnx_graph import quiet, to_onnx
 from bertguard.model.onnx_scorer import OnnxScorer
 from bertguard.model.smoothing import smooth
+from bertguard.model.tokenization import WindowTokenizer
 from bertguard.model.torch_scorer import TorchScorer
+from bertguard.model.writing import writing
 
 if TYPE_CHECKING:
     from bertguard.scoring import Scorer, Window
@@ -98,13 +100,21 @@ def export(
 
     Raises:
         CheckpointError: the bounds are not kept; the int8 file is not left behind.
-        DataError: there are no texts.
+        DataError: there are no texts, or the tokenizer makes nothing of them.
     """
-    if not texts:
-        raise DataError("guard export needs texts to measure on; found none")
     tell = report or (lambda _: None)
     # The int8 file that lies there is about to be replaced, whatever became of it.
     manifest = read_manifest(directory, unchecked=(ONNX_INT8,))
+    tokenizer = WindowTokenizer.from_checkpoint(directory, manifest)
+    given = len(texts)
+    texts, calibration = (
+        [pair for pair in pairs if any(True for _ in tokenizer.windows(*pair))]
+        for pairs in (texts, calibration)
+    )
+    if not texts:
+        raise DataError(
+            f"guard export needs texts to measure on; none of {given} texts holds a token"
+        )
     with tempfile.TemporaryDirectory(prefix="bertguard-export-") as scratch:
         fp32 = Path(scratch) / ONNX_FP32
         tell("writing the fp32 graph")
@@ -156,11 +166,12 @@ def _put(file: Path, target: Path) -> None:
     """Copy a file to its place: an interruption leaves the old one whole."""
     # `replace` cannot cross file systems, and a scratch folder may be on another one.
     beside = target.with_name(f".{target.name}.part")
-    try:
-        shutil.copyfile(file, beside)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+    with writing(target):
+        try:
+            shutil.copyfile(file, beside)
+            beside.replace(target)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def quantise(fp32: Path, int8: Path, *, keep: Sequence[str]) -> None:
