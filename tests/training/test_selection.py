@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bertguard.errors import DataError
 from bertguard.training.examples import CORPUS, Where
 from bertguard.training.selection import Selection
 
@@ -99,3 +100,17 @@ def test_without_files_the_corpus_is_the_data(data: str) -> None:
     alone, given = Selection(validation=[data]).read()
     assert alone == training
     assert len(given) == 96
+
+
+def test_where_no_row_is_left_the_options_are_named(data: str) -> None:
+    """Not the model that learnt nothing, nor a division by the number of rows."""
+    none = {(channel, label): 0 for channel in ("prompt", "data") for label in (0, 1)}
+    with pytest.raises(DataError, match="none of 96 rows is left to learn from: --most-per-source"):
+        Selection(data=[data], validation=[data], most=none).read()
+    with pytest.raises(DataError, match="none of 48 rows is left to validate on"):
+        Selection(data=[data], validation_sources=["large"], most=none).read()
+
+
+def test_sources_of_a_recipe_that_own_data_lacks_are_explained(data: str) -> None:
+    with pytest.raises(DataError, match="data of your own needs --validation FILE"):
+        Selection(data=[data], validation_sources=["oasst_prompts"]).read()

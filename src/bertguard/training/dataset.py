@@ -32,7 +32,10 @@ def split_examples(
     validation: list[Example] = []
     missing = set(validation_sources) - {example.source for example in examples}
     if missing:
-        raise DataError(f"no rows of the validation sources {', '.join(sorted(missing))}")
+        raise DataError(
+            f"no rows of the validation sources {', '.join(sorted(missing))}; data of your own "
+            "needs --validation FILE, a --validation-source that it has, or --fold K/N"
+        )
     for example in examples:
         held_out = (
             example.source in validation_sources

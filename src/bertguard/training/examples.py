@@ -6,7 +6,7 @@ import hashlib
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bertguard.errors import DataError
@@ -31,7 +31,8 @@ CORPUS = "corpus"
 class Example:
     """One labelled text: label 1 is an injection, 0 is benign.
 
-    `source`, `licence`, `category` and `language` are what the file says of it, if it does.
+    `source`, `licence`, `category` and `language` are what the file says of it, if it does;
+    `place` is the file and line that say so, and no part of what an example is.
     """
 
     text: str
@@ -41,6 +42,7 @@ class Example:
     licence: str = ""
     category: str = ""
     language: str = ""
+    place: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ def _example(row: Mapping[str, object], place: str, default_source: str) -> Exam
     licence, category, language = (
         str(row.get(name) or "") for name in ("license", "category", "lang")
     )
-    return Example(text, label, str(channel), str(source), licence, category, language)
+    return Example(text, label, str(channel), str(source), licence, category, language, place)
 
 
 def _shown(value: object) -> str:
@@ -200,6 +202,10 @@ def data_hash(examples: Iterable[Example]) -> str:
 
 def text_share(text: str) -> float:
     """A number in [0, 1) that depends on the text alone, whatever its case and spacing."""
+    return int.from_bytes(text_key(text)[:8], "big") / 2**64
+
+
+def text_key(text: str) -> bytes:
+    """What texts have in common that differ in case and spacing alone."""
     normalised = _SPACE.sub(" ", text).strip().casefold()
-    digest = hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+    return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).digest()

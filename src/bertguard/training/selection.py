@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from bertguard.errors import DataError
 from bertguard.training.dataset import (
     cap_per_source,
     fold_sources,
@@ -61,9 +62,12 @@ class Selection:
             ConfigurationError: there is no such fold.
         """
         training, validation = self._split()
+        found = len(training)
         training = cap_per_source(
             [row for row in training if self._teaches(row)], most=self.most, seed=self.seed
         )
+        if not training:
+            raise DataError(_none_left(found, "to learn from"))
         return repeat_small_sources(training, least=self.least), validation
 
     def _split(self) -> tuple[list[Example], list[Example]]:
@@ -87,10 +91,20 @@ class Selection:
         )
         if sources:
             # A threshold must not be that of the largest source either.
+            found = len(validation)
             validation = cap_per_source(validation, most=self.most, seed=self.seed)
+            if not validation:
+                raise DataError(_none_left(found, "to validate on"))
         return training, validation
 
     def _teaches(self, row: Example) -> bool:
         if self.most_injection_chars is None or row.label == 0 or row.channel == "prompt":
             return True
         return len(row.text) <= self.most_injection_chars
+
+
+def _none_left(found: int, purpose: str) -> str:
+    return (
+        f"none of {found:,} rows is left {purpose}: --most-per-source, "
+        "--most-injections-per-source or --most-injection-chars takes them all; raise it"
+    )
