@@ -42,7 +42,7 @@ def trained(encoder: Path, data: Path, tmp_path_factory: pytest.TempPathFactory)
     """A checkpoint that `guard train` wrote."""
     out = tmp_path_factory.mktemp("trained") / "out"
     code, stdout, stderr = run(
-        "train", data, "--out", out, "--base", encoder, "--window", "32", "--epochs", "9",
+        "train", data, "--out", out, "--base", encoder, "--window", "32", "--epochs", "16",
         "--batch-tokens", "256", "--learning-rate", "0.002", "--device", "cpu", "--dtype", "fp32",
         # Two phrases are all that the tiny vocabulary can spell: the corpus would be noise to it.
         "--composed", "4", "--obfuscated", "0.1", "--replay", "0", "--name", "mine",
@@ -246,3 +246,26 @@ def test_export_without_a_checkpoint_names_the_directory(data: Path, tmp_path: P
         code, _, err = run("export", checkpoint, data)
         assert code == 2
         assert words in err
+
+
+def test_train_tells_what_was_kept_and_what_is_doubtful(
+    encoder: Path, data: Path, tmp_path: Path
+) -> None:
+    """Rows on both sides on standard error, rows left out and a temperature kept in the end."""
+    odd = tmp_path / "odd.jsonl"
+    odd.write_text(data.read_text() + json.dumps({"text": "\u200b", "label": 0}) + "\n")
+    code, out, err = run(
+        "train", odd, "--out", tmp_path / "out", "--base", encoder, "--validation", data,
+        "--window", "32", "--replay", "0", "--device", "cpu", "--dtype", "fp32",
+    )  # fmt: skip
+    assert code == 0, err
+    assert f"60 of 60 validation rows are learnt from as well, the first of them {data}:1," in err
+    assert "  1 training rows hold no token and were left out\n" in out
+    assert "  data: temperature 1 (kept: fewer than 100 validation texts of either label)" in out
+
+
+def test_a_negative_count_is_refused(data: Path, tmp_path: Path) -> None:
+    for option in ("--most-per-source", "--least-injections-per-source"):
+        code, _, err = run("train", data, "--out", tmp_path / "out", option, "data=-1")
+        assert code == 2
+        assert "is -1" in err

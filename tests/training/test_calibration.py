@@ -125,3 +125,27 @@ def test_too_few_texts_raise_a_threshold_and_lower_none() -> None:
     assert cautious(0.51, 0.99, benign=120, rate=0.001) == 0.99
     assert cautious(0.995, 0.99, benign=120, rate=0.001) == 0.995
     assert cautious(0.51, 0.99, benign=1000, rate=0.001) == 0.51
+
+
+def test_a_few_texts_of_a_label_set_no_temperature() -> None:
+    """Told apart without an error they drive it to its bound; the one before stays, for both."""
+    benign, hostile = sample(200, centre=-9, label=0), sample(99, centre=9, label=1)
+    kept = calibrate([*benign, *hostile], {"prompt": 1.0, "data": 1.4})["data"]
+    assert (kept.temperature, kept.temperature_fitted, kept.at_bound) == (1.4, False, False)
+    assert kept.flag_at is not None
+    assert calibrate([*benign, *hostile])["data"].temperature == 1.0
+    few = calibrate([*benign[:99], *hostile, *hostile])["data"]
+    assert (few.temperature, few.flag_at) == (1.0, None)
+
+
+def test_a_fit_that_ends_on_a_bound_says_so() -> None:
+    """The texts are too easy, or cannot be told apart."""
+    benign, hostile = sample(200, centre=-9, label=0), sample(200, centre=9, label=1)
+    easy = calibrate([*benign, *hostile])["data"]
+    assert easy.at_bound
+    assert easy.to_dict()["temperature_at_bound"]
+    swapped = [Scored("data", 1 - text.label, text.margin) for text in (*benign, *hostile)]
+    assert calibrate(swapped)["data"].at_bound
+    near = calibrate([*sample(400, centre=-2, label=0), *sample(400, centre=2, label=1)])["data"]
+    assert near.temperature_fitted
+    assert not near.at_bound

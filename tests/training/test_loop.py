@@ -81,7 +81,7 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 def test_four_steps_learn_a_task(encoder: Path, tmp_path: Path) -> None:
     """Loss falls, the saved checkpoint tells hostile from benign, and nothing else is left."""
     seen: list[Step] = []
-    plan = settings(encoder, epochs=6, augmentation=Augmentation(composed=8))
+    plan = settings(encoder, epochs=10, augmentation=Augmentation(composed=8))
     manifest = train(rows(), rows(3), settings=plan, out=tmp_path, device="cpu", report=seen.append)
     assert manifest is not None
     assert seen[-1].loss < seen[0].loss / 2
@@ -392,7 +392,7 @@ def test_two_processes_train_one_model(encoder: Path, tmp_path: Path) -> None:
         "-m", "bertguard", "train", str(data), "--out", str(out), "--checks", "2",
         "--base", str(encoder), "--window", "32", "--batch-tokens", "256", "--dtype", "fp32",
         # Without the corpus, which the tiny vocabulary cannot spell.
-        "--device", "cpu", "--learning-rate", "0.002", "--epochs", "10", "--replay", "0",
+        "--device", "cpu", "--learning-rate", "0.002", "--epochs", "16", "--replay", "0",
         # Two passes a step, and in each the processes wait for each other.
         "--adversarial", "0.1",
     ]  # fmt: skip
@@ -559,3 +559,32 @@ def test_an_unknown_device_is_refused(encoder: Path, tmp_path: Path) -> None:
 def test_settings_out_of_bounds_are_refused(change: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(change))):
         Settings(**change)  # type: ignore[arg-type]  # a table of keyword arguments
+
+
+def test_rows_that_are_missing_are_found_out_first(encoder: Path, tmp_path: Path) -> None:
+    """None to validate on, or none that the encoder sees: before anything is trained."""
+    blank = [Example("\u200b\u200b", 0), Example("\u2060", 1, "data")]
+    seen: list[Step] = []
+    for learnt, validated, words in (
+        (rows(), [], "no rows to validate on"),
+        ([], rows(), "no rows to learn from"),
+        (rows(), blank, "the 2 validation rows hold no token"),
+        (blank, rows(), "the 2 training rows hold no token"),
+    ):
+        with pytest.raises(DataError, match=words):
+            train(
+                learnt, validated, settings=settings(encoder), out=tmp_path / "out", device="cpu",
+                report=seen.append,
+            )  # fmt: skip
+    assert not seen
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_few_validation_texts_leave_a_bare_encoder_at_one(encoder: Path, tmp_path: Path) -> None:
+    """Told apart, they had driven every score to 0 or 1. Rows without tokens are counted."""
+    chosen = settings(encoder, epochs=6)
+    learnt = [*rows(), Example("\u200b", 0)]
+    manifest = train(learnt, rows(3), settings=chosen, out=tmp_path, device="cpu")
+    assert manifest is not None
+    assert manifest.temperature == {"prompt": 1.0, "data": 1.0}
+    assert manifest.training["rows_without_tokens"] == {"training": 1}

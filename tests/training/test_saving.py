@@ -10,12 +10,20 @@ import pytest
 import torch
 
 from bertguard.errors import CheckpointError, ConfigurationError
-from bertguard.model.checkpoint import MANIFEST, WEIGHTS, read_manifest, write_manifest
+from bertguard.model.checkpoint import (
+    BUNDLED,
+    CARD,
+    MANIFEST,
+    WEIGHTS,
+    read_manifest,
+    write_manifest,
+)
 from bertguard.model.writing import must_be_writable
 from bertguard.training import resume
 from bertguard.training.calibration import Calibration
 from bertguard.training.card import model_card
-from bertguard.training.saving import save_weights, thresholds_after
+from bertguard.training.examples import Example
+from bertguard.training.saving import english_share, save_weights, thresholds_after
 from bertguard.training.validation import Scored, keep, take
 from disk import full_disk
 
@@ -110,3 +118,29 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Mo
             assert name in str(e.value)
     assert (tmp_path / WEIGHTS).read_text() == "old"
     assert not (tmp_path / f".{WEIGHTS}.part").exists()
+
+
+def test_a_card_says_what_temperature_was_not_fitted(checkpoint: Path) -> None:
+    kept, bound = {"temperature_fitted": False}, {"temperature_at_bound": True}
+    manifest = replace(read_manifest(checkpoint), calibration={"prompt": kept, "data": bound})
+    card = model_card(manifest)
+    assert "| 1.000 (not fitted) |" in card
+    assert "| 1.500 (bound of the fit) |" in card
+
+
+def test_a_card_says_that_english_was_learnt_only_where_it_was(checkpoint: Path) -> None:
+    """By the languages that the rows of all runs name; older runs were of English sets."""
+    english = [Example("a", 0, language=name) for name in ("en", "EN_us", "English")]
+    others = [Example("b", 0, language="de"), Example("c", 0), Example("d", 0, source="corpus.fr")]
+    assert english_share([*english, Example("e", 0, source="corpus.en")], 0.0) == 1.0
+    assert english_share([*english, *others], 0.0) == 0.5
+    assert english_share(english, 0.5) == 0.7
+    for facts, said in (
+        ({"rows": 9, "english_share": 0.9}, True),
+        ({"rows": 9, "english_share": 0.4}, False),
+        ({"rows": 9, "english_share": 0.0, "goes_on_from": {"rows": 20, "command": "x"}}, True),
+        ({}, False),
+    ):
+        card = model_card(replace(read_manifest(checkpoint), training=facts))
+        assert ("Mostly English was learnt." in card) == said
+    assert model_card(read_manifest(BUNDLED)) == (BUNDLED / CARD).read_text(encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from bertguard.cli.options import per_channel
+from bertguard.cli.outcome import told
 from bertguard.cli.progress import TrainingBar
 
 
@@ -194,6 +195,7 @@ def command(
     try:
         from bertguard.model.checkpoint import MANIFEST
         from bertguard.training.augment import Augmentation
+        from bertguard.training.copies import doubts
         from bertguard.training.examples import Where
         from bertguard.training.loop import train
         from bertguard.training.resume import begun
@@ -246,11 +248,12 @@ def command(
         )
         for channel, most in per_channel(options or (), option, int).items()
     }
-    if (fewest := min(limits.values(), default=0)) < 0:
-        raise typer.BadParameter(
-            f"--most-per-source or --most-injections-per-source is {fewest}: expected 0 or more"
-        )
     least = per_channel(least_injections_per_source or (), "--least-injections-per-source", int)
+    if (fewest := min((*limits.values(), *least.values()), default=0)) < 0:
+        raise typer.BadParameter(
+            "--most-per-source, --most-injections-per-source or --least-injections-per-source is "
+            f"{fewest}: expected 0 or more"
+        )
     condition = Where.parse(where, expected=_typed(context, "where")) if where else None
     held_out_by = _chosen(context, "validation", "fold", "validation_source")
     part = _fold(fold) if fold else None
@@ -272,11 +275,14 @@ def command(
         most_injection_chars=most_injection_chars,
         seed=seed,
     ).read()
-    if os.environ.get("RANK", "0") == "0" and (out / MANIFEST).is_file() and not begun(out):
-        typer.echo(
-            f"guard: {out} holds a finished checkpoint; this run replaces it, its export as well",
-            err=True,
-        )
+    if os.environ.get("RANK", "0") == "0":
+        for doubt in doubts(training, held_out):
+            typer.echo(f"guard: {doubt}", err=True)
+        if (out / MANIFEST).is_file() and not begun(out):
+            typer.echo(
+                f"guard: {out} holds a finished checkpoint; this run replaces it and its export",
+                err=True,
+            )
     with TrainingBar() as bar:
         manifest = train(
             training,
@@ -289,11 +295,5 @@ def command(
             report=bar.step,
         )
     if manifest is not None:
-        typer.echo(
-            f"wrote {out}: {len(training):,} rows learnt, {len(held_out):,} validated on; next: "
-            f"guard export {out} DATA"
-        )
-        for kind, (flag_at, block_at) in manifest.thresholds.items():
-            fitted = manifest.calibration.get(kind, {}).get("thresholds_fitted")  # type: ignore[attr-defined]  # JSON
-            kept = "" if fitted else " (kept: too few benign validation texts; see guard calibrate)"
-            typer.echo(f"  {kind}: flag at {flag_at:.4f}, block at {block_at:.4f}{kept}")
+        for line in told(out, manifest, learnt=len(training), validated=len(held_out)):
+            typer.echo(line)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bertguard.training.examples import CORPUS
@@ -15,6 +15,11 @@ FLAG_RATE = 0.01
 BLOCK_RATE = 0.001
 # Fewer benign texts than this say nothing about one false alarm in a hundred.
 LEAST_BENIGN = 100
+# Fewer texts of either label say nothing of how sure a model may be: of twenty that it tells apart
+# every score should be 0 or 1, and of twenty that it does not one half.
+_LEAST_OF_LABEL = 100
+# Within these a temperature is looked for.
+_COLDEST, _HOTTEST = 0.2, 10.0
 # How many times the rate any one source of benign texts may reach.
 _SOURCE_SLACK = 2.0
 # Whatever validation says, a text that is more likely benign than not raises no flag.
@@ -26,7 +31,8 @@ _HIGHEST = 0.9999
 class Calibration:
     """What was fitted for one channel, and on how much.
 
-    `flag_at` and `block_at` are None where there were too few benign texts to set them;
+    `temperature` is the one that was there before unless `temperature_fitted`; `flag_at` and
+    `block_at` are None where there were too few benign texts to set them;
     `flag_interval` and `block_interval` are the 95% intervals of the false-positive rates there.
     """
 
@@ -37,11 +43,21 @@ class Calibration:
     injections: int
     flag_interval: Interval | None = None
     block_interval: Interval | None = None
+    temperature_fitted: bool = False
+
+    @property
+    def at_bound(self) -> bool:
+        """Whether a better temperature lies beyond those that are looked at."""
+        return self.temperature_fitted and not (
+            _COLDEST * 1.001 < self.temperature < _HOTTEST / 1.001
+        )
 
     def to_dict(self) -> dict[str, object]:
         """For the manifest."""
         return {
             "temperature": round(self.temperature, 4),
+            "temperature_fitted": self.temperature_fitted,
+            "temperature_at_bound": self.at_bound,
             "benign_texts": self.benign,
             "injections": self.injections,
             "flag_rate": FLAG_RATE,
@@ -52,20 +68,33 @@ class Calibration:
         }
 
 
-def calibrate(scored: Sequence[Scored]) -> dict[str, Calibration]:
-    """One calibration per channel, from the margins of left-out texts."""
+def calibrate(
+    scored: Sequence[Scored], before: Mapping[str, float] | None = None
+) -> dict[str, Calibration]:
+    """One calibration per channel, from the margins of left-out texts.
+
+    With fewer than a hundred texts of either label the temperature stays as it was `before` (1.0
+    where nothing is said), and thresholds, which mean a pair with it, are fitted at that.
+    """
     found = {}
     for channel in ("prompt", "data"):
         texts = [text for text in scored if text.channel == channel]
         innocent = [text for text in texts if text.label == 0]
         hostile = [text.margin for text in texts if text.label == 1]
-        temperature = fit_temperature([text.margin for text in innocent], hostile)
+        enough = min(len(innocent), len(hostile)) >= _LEAST_OF_LABEL
+        temperature = (
+            fit_temperature([text.margin for text in innocent], hostile)
+            if enough
+            else (before or {}).get(channel, 1.0)
+        )
         # What was written to look like an attack says nothing of the rate on ordinary traffic.
         ordinary = [text for text in innocent if text.source != CORPUS]
         if len(ordinary) >= LEAST_BENIGN:
             innocent = ordinary
         benign = [text.margin for text in innocent]
-        found[channel] = one = Calibration(temperature, None, None, len(benign), len(hostile))
+        found[channel] = one = Calibration(
+            temperature, None, None, len(benign), len(hostile), temperature_fitted=enough
+        )
         if len(benign) >= LEAST_BENIGN:
             flag_at, block_at = (
                 bounded(threshold)
@@ -145,7 +174,7 @@ def fit_temperature(benign: Sequence[float], hostile: Sequence[float]) -> float:
     if not benign or not hostile:
         return 1.0
     # Convex in 1/T, so a golden-section search over log T finds the one minimum.
-    low, high = math.log(0.2), math.log(10.0)
+    low, high = math.log(_COLDEST), math.log(_HOTTEST)
     ratio = (math.sqrt(5) - 1) / 2
     for _ in range(60):
         left, right = high - ratio * (high - low), low + ratio * (high - low)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from bertguard.model.checkpoint import Manifest
 from bertguard.training.calibration import BLOCK_RATE, FLAG_RATE
-from bertguard.training.lineage import training_data
+from bertguard.training.lineage import mostly_english, training_data
 from bertguard.training.markdown import table_line, writable
 
 
@@ -57,7 +57,7 @@ def model_card(manifest: Manifest) -> str:
             _interval(behind.get("flag_interval")),
             block_at,
             _interval(behind.get("block_interval")),
-            f"{manifest.temperature[channel]:.3f}",
+            f"{manifest.temperature[channel]:.3f}{_whose(behind)}",
             _texts_behind(behind),
         )
         lines.append(table_line(cells))
@@ -76,13 +76,22 @@ def model_card(manifest: Manifest) -> str:
         "## Factors and limits",
         "",
         "Language, length, the kind of document and odd ways of writing all move the score: "
-        "`guard evaluate` shows each apart. Mostly English was learnt. A score is a ranking, not "
+        "`guard evaluate` shows each apart. "
+        + ("Mostly English was learnt. " if mostly_english(manifest.training) else "")
+        + "A score is a ranking, not "
         "a certainty, and texts unlike the training data are judged worse. People who write about "
         "security, play roles or use few words are flagged more often than others; measure on "
         "your own traffic, set thresholds by it (`guard calibrate`), and retrain (`guard train`).",
         "",
     ]
     return writable("\n".join(lines))
+
+
+def _whose(calibration: Mapping[str, object]) -> str:
+    """What is to be known of a temperature, where it was not simply fitted."""
+    if calibration.get("temperature_fitted") is False:
+        return " (not fitted)"
+    return " (bound of the fit)" if calibration.get("temperature_at_bound") else ""
 
 
 def _texts_behind(calibration: Mapping[str, object]) -> str:

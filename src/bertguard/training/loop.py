@@ -22,7 +22,13 @@ from bertguard.training.epoch import LabelledWindow, epoch_batches, labelled_win
 from bertguard.training.examples import Example
 from bertguard.training.objective import doubled, objective, parameter_groups, passes
 from bertguard.training.settings import Settings
-from bertguard.training.start import Start, must_be_free, must_teach, starting_point
+from bertguard.training.start import (
+    Start,
+    must_be_free,
+    must_hold_tokens,
+    must_teach,
+    starting_point,
+)
 from bertguard.training.validation import Scored, Validator, autocast, keep, validation_loss
 
 # Updates between two saved states: minutes of work at most are done twice.
@@ -78,18 +84,19 @@ def train(
             written to, or a run that diverged.
         CheckpointError: there is no such base, an interrupted run of other settings in `out`, or
             a disk that is full.
-        DataError: the rows teach nothing.
+        DataError: the rows teach nothing, or there are none to validate on.
     """
     if device not in ("auto", "cpu"):
         raise ConfigurationError(
             f'device={device!r}: use "auto" or "cpu"; CUDA_VISIBLE_DEVICES chooses among GPUs'
         )
-    must_teach(training, settings)
+    must_teach(training, validation, settings)
     must_be_free(out, settings)
     # Mixed precision is ours: accelerate's is one for the whole interpreter, and the next call of
     # `train` may want another.
     accelerator = Accelerator(cpu=device == "cpu", mixed_precision="no")
     start = starting_point(settings)
+    must_hold_tokens(training, validation, start.tokenizer)
     must_be_writable(out)
     fingerprint = resume.fingerprint(settings, training, validation, accelerator.num_processes)
     if accelerator.is_main_process and fresh:

@@ -21,13 +21,17 @@ from bertguard.model.checkpoint import (
     write_manifest,
 )
 from bertguard.model.writing import writing
+from bertguard.training.augment.materials import ENGLISH_SHARE
 from bertguard.training.calibration import BLOCK_RATE, Calibration, calibrate, cautious
 from bertguard.training.card import model_card
-from bertguard.training.examples import Example, data_hash
+from bertguard.training.examples import CORPUS, Example, data_hash
 from bertguard.training.metrics import ranking, ranking_intervals
 from bertguard.training.settings import Settings
-from bertguard.training.start import Start
+from bertguard.training.start import Start, without_tokens
 from bertguard.training.validation import Scored, take, validation_loss
+
+# As people and datasets write it; what follows, as in en-US, does not matter.
+_ENGLISH = frozenset({"en", "eng", "english"})
 
 
 def write_weights(directory: Path, classifier: nn.Module) -> None:
@@ -69,10 +73,15 @@ def finish(
 ) -> Manifest:
     """Everything beside the weights: configuration, tokenizer, manifest and model card."""
     scored = take(directory)
-    calibrations = calibrate(scored)
+    calibrations = calibrate(scored, start.manifest.temperature)
+    empty = {
+        side: count
+        for side, rows in (("training", training), ("validation", validation))
+        if (count := without_tokens(rows, start.tokenizer))
+    }
     manifest = dataclasses.replace(
         start.manifest,
-        temperature=_temperature(start.manifest, calibrations),
+        temperature={channel: found.temperature for channel, found in calibrations.items()},
         thresholds=thresholds_after(start.manifest.thresholds, calibrations),
         calibration={channel: found.to_dict() for channel, found in calibrations.items()},
         training={
@@ -80,6 +89,8 @@ def finish(
             "command": command,
             "data_sha256": data_hash(training),
             "rows": len(training),
+            **({"rows_without_tokens": empty} if empty else {}),
+            "english_share": english_share(training, settings.augmentation.replay),
             "sources": _sources(training),
             "validation_rows": len(validation),
             "validation_sources": sorted({row.source for row in validation}),
@@ -131,15 +142,14 @@ def thresholds_after(
     }
 
 
-def _temperature(before: Manifest, calibrations: Mapping[str, Calibration]) -> dict[str, float]:
-    """Beside kept thresholds stays the temperature that they were set at: they mean a pair."""
-    goes_on = "goes_on_from" in before.training
-    return {
-        channel: before.temperature[channel]
-        if goes_on and (found.flag_at is None or found.block_at is None)
-        else found.temperature
-        for channel, found in calibrations.items()
-    }
+def english_share(training: Sequence[Example], replay: float) -> float:
+    """The share of what is learnt that is known to be English: rows may not name a language."""
+    english = 0
+    for row in training:
+        prefix, _, language = row.source.rpartition(".")
+        language = row.language or (language if prefix == CORPUS else "")
+        english += language.lower().replace("_", "-").partition("-")[0] in _ENGLISH
+    return round((1 - replay) * english / len(training) + replay * ENGLISH_SHARE, 4)
 
 
 def _sources(training: Sequence[Example]) -> dict[str, dict[str, object]]:

@@ -79,8 +79,13 @@ def _drop_out(encoder: nn.Module, settings: Settings) -> None:
                 child.p = share
 
 
-def must_teach(training: Sequence[Example], settings: Settings) -> None:
-    """Raises DataError where the rows know one label, and nothing is made up beside them."""
+def must_teach(
+    training: Sequence[Example], validation: Sequence[Example], settings: Settings
+) -> None:
+    """Raises DataError where rows are missing, or know one label with nothing made up beside."""
+    for rows, purpose in ((training, "learn from"), (validation, "validate on")):
+        if not rows:
+            raise DataError(f"no rows to {purpose}; a run needs some of both")
     labels = {row.label for row in training}
     made_up = settings.augmentation.composed or settings.augmentation.replay
     if len(labels) == 1 and not made_up:
@@ -89,6 +94,25 @@ def must_teach(training: Sequence[Example], settings: Settings) -> None:
             f"every training row is labelled {only}: nothing can be told apart; add rows of the "
             "other label, or let the corpus of the package give them (--replay 0.3)"
         )
+
+
+def without_tokens(rows: Sequence[Example], tokenizer: WindowTokenizer) -> int:
+    """How many rows the tokenizer makes nothing of: of format characters alone, say."""
+    # Letters and digits are never nothing, and reading every text twice takes its time.
+    odd = [(row.text, row.channel) for row in rows if not any(map(str.isalnum, row.text))]
+    return sum(not windows for windows in tokenizer.windows_of(odd))
+
+
+def must_hold_tokens(
+    training: Sequence[Example], validation: Sequence[Example], tokenizer: WindowTokenizer
+) -> None:
+    """Raises DataError where all that is learnt from or validated on is nothing to the model."""
+    for rows, side in ((training, "training"), (validation, "validation")):
+        if without_tokens(rows, tokenizer) == len(rows):
+            raise DataError(
+                f"the {len(rows):,} {side} rows hold no token of the encoder's; a run needs texts "
+                "on both sides"
+            )
 
 
 def must_be_free(out: Path, settings: Settings) -> None:

@@ -23,7 +23,7 @@ _SHORT_ATTACK_CHARS = 500
 # How often a family of texts may be drawn for once that a single text is.
 _MOST_COPIES = 4
 # Of the draws from the corpus; the other languages share the rest evenly.
-_ENGLISH_SHARE = 0.4
+ENGLISH_SHARE = 0.4
 _LONGEST_REQUEST_CHARS = 240
 # Of the surroundings, those that are documents of the corpus.
 _CORPUS_DOCUMENTS = 0.2
@@ -156,7 +156,7 @@ def _spoken(rng: Random, languages: dict[str, list[Seed]], language: str) -> str
 
 def _language(rng: Random, languages: dict[str, list[Seed]]) -> str:
     others = [language for language in languages if language != "en"]
-    english = "en" in languages and (not others or rng.random() < _ENGLISH_SHARE)
+    english = "en" in languages and (not others or rng.random() < ENGLISH_SHARE)
     return "en" if english else rng.choice(others)
 
 
