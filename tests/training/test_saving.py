@@ -118,6 +118,7 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Mo
             assert name in str(e.value)
     assert (tmp_path / WEIGHTS).read_text() == "old"
     assert not (tmp_path / f".{WEIGHTS}.part").exists()
+    assert not (tmp_path / f"{resume.FOLDER}.new").exists()
 
 
 def test_a_card_says_what_temperature_was_not_fitted(checkpoint: Path) -> None:

@@ -58,15 +58,21 @@ def save(
     Raises:
         CheckpointError: it cannot be written; the old one stays.
     """
-    with writing(directory / FOLDER):
-        _save(directory, progress, model, optimizer)
-
-
-def _save(
-    directory: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer
-) -> None:
     fresh, folder = directory / f"{FOLDER}.new", directory / FOLDER
-    shutil.rmtree(fresh, ignore_errors=True)
+    with writing(folder):
+        shutil.rmtree(fresh, ignore_errors=True)
+        try:
+            _write(fresh, progress, model, optimizer)
+        except (OSError, SafetensorError):
+            shutil.rmtree(fresh, ignore_errors=True)  # half a state, on a disk that is full
+            raise
+        shutil.rmtree(folder, ignore_errors=True)
+        fresh.rename(folder)
+
+
+def _write(
+    fresh: Path, progress: Progress, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> None:
     fresh.mkdir(parents=True)
     save_file(_contiguous(model.state_dict()), fresh / _MODEL)
     moments = {
@@ -76,8 +82,6 @@ def _save(
     }
     save_file(moments, fresh / _OPTIMIZER)
     (fresh / _STATE).write_text(json.dumps(asdict(progress)), encoding="utf-8")
-    shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
 
 
 def load(
