@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,12 +108,13 @@ def test_a_full_disk_keeps_what_was_there(tmp_path: Path, monkeypatch: pytest.Mo
     (tmp_path / WEIGHTS).write_text("old")
     scored = [Scored("prompt", 1, 2.5, "a")] * 1000
     with full_disk(monkeypatch, room=10_000):
-        for name, write in (
+        writers: list[tuple[str, Callable[[], None]]] = [
             (WEIGHTS, lambda: save_weights(tmp_path, weights)),
             (resume.FOLDER, lambda: resume.save(tmp_path, resume.Progress(""), model, optimizer)),
             (resume.VALIDATION, lambda: keep(tmp_path, scored)),
             ("--out", lambda: must_be_writable(tmp_path)),
-        ):
+        ]
+        for name, write in writers:
             with pytest.raises((CheckpointError, ConfigurationError), match="File too large") as e:
                 write()
             assert name in str(e.value)
