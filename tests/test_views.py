@@ -626,8 +626,9 @@ def test_views_of_anything_point_into_the_original(text: str, data: st.DataObjec
     """No text raises, the first view is the text itself, and every span lies inside the text."""
     found = views(text)
 
-    assert found[0].name == "as_written"
-    assert found[0].text is text
+    if "%" not in text:  # what is escaped as a whole has a test of its own
+        assert found[0].name == "as_written"
+        assert found[0].text is text
     assert 1 <= len(found) <= (9 if "\u202e" in text else 5)
     assert len({view.text for view in found}) == len(found)
     for view in found:
@@ -640,13 +641,33 @@ def test_views_of_anything_point_into_the_original(text: str, data: st.DataObjec
         assert start == end or whole_low <= low <= high <= whole_high
 
 
+def test_a_text_escaped_as_a_whole_is_what_its_escapes_say() -> None:
+    """The same letters in odd clothes were scored as odd: one benign text in fifteen."""
+    for text in (ATTACK, "What is the capital of France? It's nice, isn't it."):
+        for written in (quote(text, safe=""), f" {quote(quote(text, safe=''), safe='')}\n"):
+            (only,) = views(written)
+            assert (only.name, only.text.strip()) == ("url", text)
+            low, high = only.span(0, len(only.text))
+            assert written[low:high].strip() == written.strip()
+
+
+def test_what_stands_beside_escapes_is_read_as_written() -> None:
+    """A word outside of them, a byte that is no character, more than is decoded."""
+    escaped = quote(ATTACK, safe="")
+    for written in (f"{escaped} please", escaped + "%FF", quote(f"{ATTACK} " * 500, safe="")):
+        found = views(written)
+        assert found[0].name == "as_written"
+        assert len(found) > 1
+
+
 @given(ANYTHING, st.integers(-5, 500), st.integers(-5, 500))
 def test_the_text_as_written_maps_to_itself(text: str, start: int, end: int) -> None:
     """Offsets of the first view are the offsets of the text, held inside it."""
-    low, high = views(text)[0].span(start, end)
+    first = views(text)[0]
+    low, high = first.span(start, end)
 
     assert 0 <= low <= high <= len(text)
-    if 0 <= start <= end <= len(text):
+    if first.name == "as_written" and 0 <= start <= end <= len(text):
         assert (low, high) == (start, end)
 
 

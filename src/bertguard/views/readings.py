@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-from bertguard.views import characters, encodings, entities, hidden, markup, misspelling, spelling
+from bertguard.views import (
+    characters,
+    encodings,
+    entities,
+    hidden,
+    markup,
+    misspelling,
+    spelling,
+    urls,
+)
 from bertguard.views.bases import MAX_SPAN_BYTES
 from bertguard.views.language import Text
 from bertguard.views.offsets import Change, Edit, Rewriting, Span, excerpt
@@ -20,6 +29,8 @@ from bertguard.views.offsets import Change, Edit, Rewriting, Span, excerpt
 AS_WRITTEN = "as_written"
 # Bounds for one text: decoded spans in each round, and their size.
 MAX_DECODED_SPANS = 16
+# As many as the first round of decoding takes off.
+_ESCAPE_LAYERS = 2
 # Decoded pieces that stand as near as this are one span: words of one encoded sentence.
 _SAME_SPAN = 100
 
@@ -57,7 +68,7 @@ class View:
 
 
 class Views(tuple[View, ...]):
-    """The readings of a text; the first is the text itself.
+    """The readings of a text; the first is the text itself, unless it is escaped as a whole.
 
     `truncated` is True where a bound left something undecoded: more than 16 spans, or 8 KB.
     """
@@ -84,6 +95,10 @@ def views(text: str) -> Views:
     # Apart: beside the other order in one window, either is only half of what the model sees.
     if shown.rewrite(characters.reversed_runs):
         _read(shown, found)
+    said = urls.spelt(text, layers=_ESCAPE_LAYERS)
+    if said is not None and any(view.text.strip() == said.strip() for view in found[1:]):
+        # The escapes hold the same letters in odd clothes, and odd is what they would be scored as.
+        del found[0]
     return Views(found, truncated=trail.truncated or shown.truncated)
 
 

@@ -50,6 +50,23 @@ def percent(text: str, layers: int) -> Iterator[tuple[Edit, bool]]:
             yield edit, certain or (in_words and needless > 0)
 
 
+def spelt(text: str, layers: int) -> str | None:
+    """What a text says that is percent-encoded as a whole; None where it is not, or bytes get lost.
+
+    Whoever reads its escapes reads this, letter for letter, and nothing else stands in it.
+    """
+    token = text.strip()
+    if "%" not in token or not _TOKEN.fullmatch(token):
+        return None
+    for _ in range(layers):
+        if not _ESCAPE.search(token):
+            break
+        token = unquote_plus(token, errors="replace")
+        if "\ufffd" in token:
+            return None
+    return token
+
+
 def _unquoted(token: str, layers: int) -> tuple[str, int]:
     """A token decoded, and how many of its escapes stood for ASCII letters and digits."""
     needless = 0
