@@ -13,6 +13,7 @@ from bertguard.segments import Channel
 from bertguard.training.examples import Example
 from bertguard.verdict import Action
 from bertguard.views import views
+from bertguard.views.readings import AS_WRITTEN
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,16 @@ def view_alarms(
         bounds = guard.thresholds_of(channel)
         for text, score in benign:
             found = views(text)
-            if len(found) == 1:
+            # A text that is escaped as a whole is not read as written.
+            readings = {AS_WRITTEN: text} | {view.name: view.text for view in found}
+            if len(readings) == 1:
                 continue
             with_views += 1
             if bounds.action(score) is Action.ALLOW:
                 continue
-            tops = {view.name: _top(guard, view.text, channel) for view in found}
-            plain = bounds.action(tops[found[0].name]).severity
-            whole = bounds.action(max(tops.values())).severity
+            tops = {name: _top(guard, reading, channel) for name, reading in readings.items()}
+            plain = bounds.action(tops[AS_WRITTEN]).severity
+            whole = bounds.action(max(tops[view.name] for view in found)).severity
             if whole > plain:
                 flagged += plain < Action.FLAG.severity
                 blocked += whole == Action.BLOCK.severity
