@@ -36,6 +36,7 @@ _DIALECTS: tuple[tuple[str, str, Reader], ...] = (
     ("gemini.caches", r"/cachedcontents(/[^/]+)?", gemini.generate),
     ("gemini.batch", r"/models/[^/]+:(async)?batch\w+", gemini.batch),
     ("gemini.generate", r"/[^/]+:\w*(generate|embed|count|predict)\w*", gemini.generate),
+    ("gemini.live", r"/[\w.]+\.bidigeneratecontent\w*", gemini.live),
     ("ollama.chat", r"/api/chat", ollama.chat),
     ("ollama.generate", r"/api/generate", ollama.generate),
     ("cohere.chat", r"/v[12]/chat", cohere.chat),
@@ -76,6 +77,8 @@ SHAPES: tuple[tuple[str, Reader, frozenset[Reader]], ...] = (
     ("tool_outputs", openai.thread, _THREADS),
     ("item", openai.event, frozenset({openai.event})),
     ("events", anthropic.events, frozenset({anthropic.events, anthropic.session})),
+    *((key, gemini.frame, frozenset({gemini.live}))
+      for key in ("clientContent", "realtimeInput", "toolResponse")),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Gemini: generateContent, its streaming and batch forms, countTokens, caches, agents, embeddings.
+"""Gemini: generateContent, its streaming, batch and live forms, caches, agents, embeddings.
 
 Source: https://ai.google.dev/api/generate-content
 """
@@ -46,6 +46,34 @@ def generate(document: dict[str, object], c: Collector, link: Link = "") -> None
     nested = document.get("generateContentRequest")
     if isinstance(nested, dict):
         generate(nested, c, (link, "generateContentRequest"))
+
+
+def live(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """A frame of a Live session. Source: https://ai.google.dev/api/live."""
+    setup = document.get("setup")
+    if isinstance(setup, dict):
+        generate(setup, c, (link, "setup"))
+        for key in ("sessionResumption", "session_resumption"):
+            if setup.get(key):
+                c.note("unseen_history", ((link, "setup"), key))
+    frame(document, c, link)
+
+
+def frame(document: dict[str, object], c: Collector, link: Link = "") -> None:
+    """A later frame of a Live session, which nothing of the application's is in."""
+    for key in ("clientContent", "client_content"):
+        inner = document.get(key)
+        turns = inner.get("turns") if isinstance(inner, dict) else None
+        for number, turn in enumerate(turns if isinstance(turns, list) else []):
+            if isinstance(turn, dict):
+                _content(turn, c, (((link, key), "turns"), number))
+        c.end_conversation()
+    for key in ("realtimeInput", "realtime_input"):
+        inner = document.get(key)
+        if isinstance(inner, dict):
+            c.text(inner, "text", USER, (link, key))
+    for key in ("toolResponse", "tool_response"):
+        c.region(document.get(key), TOOL_DATA)
 
 
 def interactions(document: dict[str, object], c: Collector, link: Link = "") -> None:
