@@ -77,7 +77,7 @@ class Walk:
         self.known: dict[int, SegmentScores] = {}
         # What the others will be remembered under.
         self.keys: dict[int, bytes] = {}
-        # How many windows those have that were cut to their end.
+        # How many windows those have that were read whole, in every reading.
         self.counts: dict[int, int] = {}
 
     @property
@@ -114,6 +114,8 @@ class Walk:
             found = views(segment.text)
             if found.truncated:
                 self.notes.append(f"views_bounded at {segment.pointer or '/'}")
+            if found.unread:
+                self.unscanned.append(f"too_many_views at {segment.pointer or '/'}")
             before = left
             for view in found:
                 for window in self._guard.scorer.windows(view.text, segment.channel.value):
@@ -122,7 +124,8 @@ class Walk:
                         return
                     left -= 1
                     yield (number, view), window
-            self.counts[number] = before - left
+            if not found.unread:
+                self.counts[number] = before - left
             self.scanned_chars += len(segment.text)
 
 

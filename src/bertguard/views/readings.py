@@ -27,7 +27,8 @@ from bertguard.views.language import Text
 from bertguard.views.offsets import Change, Edit, Rewriting, Span, excerpt
 
 AS_WRITTEN = "as_written"
-# Bounds for one text: decoded spans in each round, and their size.
+# Bounds for one text: readings beyond the first, and decoded spans in each round of one.
+MAX_VIEWS = 4
 MAX_DECODED_SPANS = 16
 # As many as the first round of decoding takes off.
 _ESCAPE_LAYERS = 2
@@ -70,23 +71,27 @@ class View:
 class Views(tuple[View, ...]):
     """The readings of a text; the first is the text itself, unless it is escaped as a whole.
 
-    `truncated` is True where a bound left something undecoded: more than 16 spans, or 8 KB.
+    `truncated` is True where a bound left something undecoded: more than 16 spans, or 8 KB;
+    `unread` where there were more than four readings beyond the first, of which four are here.
     """
 
     truncated: bool
+    unread: bool
 
-    def __new__(cls, found: Iterable[View], *, truncated: bool = False) -> Self:
+    def __new__(
+        cls, found: Iterable[View], *, truncated: bool = False, unread: bool = False
+    ) -> Self:
         self = super().__new__(cls, found)
-        self.truncated = truncated
+        self.truncated, self.unread = truncated, unread
         return self
 
 
 def views(text: str) -> Views:
     """Every reading of a text in which an attack may hide; at most four beyond the text itself.
 
-    A text with right-to-left overrides is read twice over, in the order in which it is stored and
-    in that in which it is shown: up to four more. Takes time in proportion to the length of the
-    text and never raises, whatever it holds.
+    A text with right-to-left overrides is read in the order in which it is stored and in that in
+    which it is shown; only disguises upon disguises in both make more than four. Takes time in
+    proportion to the length of the text and never raises, whatever it holds.
     """
     found = [View(AS_WRITTEN, text)]
     trail = _Trail(text)
@@ -99,7 +104,12 @@ def views(text: str) -> Views:
     if said is not None and any(view.text.strip() == said.strip() for view in found[1:]):
         # The escapes hold the same letters in odd clothes, and odd is what they would be scored as.
         del found[0]
-    return Views(found, truncated=trail.truncated or shown.truncated)
+    kept = found[: 1 + MAX_VIEWS]
+    return Views(
+        kept,
+        truncated=trail.truncated or shown.truncated,
+        unread=len(kept) < len(found),
+    )
 
 
 def _read(trail: _Trail, found: list[View]) -> None:
