@@ -6,7 +6,7 @@ import asyncio
 import gzip
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -54,6 +54,19 @@ class BrokenScorer(KeywordScorer):
 
 
 # -- pass and block --------------------------------------------------------------------------------
+
+
+def second_try(guard: Guard) -> tuple[Callable[[], Guard], list[None]]:
+    """What loads a guard and fails the first time, and its calls."""
+    calls: list[None] = []
+
+    def load() -> Guard:
+        calls.append(None)
+        if len(calls) == 1:
+            raise OSError("not yet")
+        return guard
+
+    return load, calls
 
 
 async def test_a_benign_request_reaches_the_application_as_it_was_sent(guard: Guard) -> None:
@@ -561,37 +574,21 @@ async def test_a_load_that_fails_after_all_have_given_up_is_tried_again(guard: G
 
 async def test_without_a_lifespan_the_first_request_loads_the_guard(guard: Guard) -> None:
     """Requests that arrive together wait for one load; a load that fails is a 503."""
-    calls = 0
-
-    def load() -> Guard:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise OSError("not yet")
-        return guard
-
+    load, calls = second_try(guard)
     guarded = GuardMiddleware(Notes(), load)
     assert (await exchange(guarded, http_scope(), [chat(BENIGN)])).status == 503
     results = await asyncio.gather(
         *(exchange(guarded, http_scope(), [chat(ATTACK)]) for _ in range(5))
     )
     assert [result.status for result in results] == [400] * 5
-    assert calls == 2
+    assert len(calls) == 2
 
 
 async def test_a_body_over_the_cap_loads_the_guard_to_learn_its_policy(shadow: Guard) -> None:
     """A trial must not break the first upload; without a guard there is no trial, and 413."""
     app = Notes()
     body = chat(BENIGN)
-    calls = 0
-
-    def load() -> Guard:
-        nonlocal calls
-        calls += 1
-        if calls == 1:
-            raise OSError("not yet")
-        return shadow
-
+    load, _ = second_try(shadow)
     guarded = GuardMiddleware(app, load, max_body_bytes=10)
     assert (await exchange(guarded, http_scope(), [body])).status == 413
     assert (await exchange(guarded, http_scope(), [body])).status == 200

@@ -108,8 +108,7 @@ def export(
     tokenizer = WindowTokenizer.from_checkpoint(directory, manifest)
     given = len(texts)
     texts, calibration = (
-        [pair for pair in pairs if any(True for _ in tokenizer.windows(*pair))]
-        for pairs in (texts, calibration)
+        [pair for pair in pairs if tokenizer.holds_tokens(*pair)] for pairs in (texts, calibration)
     )
     if not texts:
         raise DataError(

@@ -136,6 +136,11 @@ class WindowTokenizer:
                 encoded = [(offset, next(encodings)) for offset, _ in own]
                 yield list(self._cut(encoded, CHANNEL_IDS[channel], len(text)))
 
+    def holds_tokens(self, text: str, channel: str) -> bool:
+        """False for a text that the tokenizer makes nothing of: of format characters alone, say."""
+        # Letters and digits are never nothing, and reading every text twice takes its time.
+        return any(map(str.isalnum, text)) or any(True for _ in self.windows(text, channel))
+
     def _cut(
         self, encoded: Iterable[tuple[int, Encoding]], channel: int, length: int
     ) -> Iterator[Window]:

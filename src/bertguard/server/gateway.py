@@ -12,18 +12,19 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import httpx
 
 from bertguard.errors import ConfigurationError
+from bertguard.server.upload import ClientLeftError, Upload
 from bertguard.server.upstream import behind_gateway, cause, climbs, upstream_url
 from bertguard.wire.dialects import dialect_of
 
 if TYPE_CHECKING:
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 __all__ = ["Gateway"]
 
@@ -139,7 +140,7 @@ class Gateway:
 
     async def _exchange(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward, and stop as soon as the client has gone."""
-        body = _Body(receive)
+        body = Upload(receive)
         if not await body.begin():
             return
         request = httpx.Request(
@@ -164,7 +165,7 @@ class Gateway:
     async def _forward(self, request: httpx.Request, scope: Scope, send: Send) -> None:
         try:
             response = await self._transport.handle_async_request(request)
-        except _ClientLeftError:
+        except ClientLeftError:
             return
         except httpx.TransportError as error:
             await _failed(send, scope, error)
@@ -207,7 +208,7 @@ class Gateway:
         query: bytes = scope.get("query_string", b"")
         return self._prefix + _path(scope) + (b"?" + query if query else b"")
 
-    def _request_headers(self, scope: Scope, body: _Body) -> _Headers:
+    def _request_headers(self, scope: Scope, body: Upload) -> _Headers:
         headers = [(n, v) for n, v in _end_to_end(scope["headers"]) if n not in _REWRITTEN]
         via = f"{scope.get('http_version', '1.1')} {self._pseudonym}"
         headers.append((b"via", via.encode("ascii")))
@@ -222,62 +223,6 @@ class Gateway:
             (name, behind_gateway(value, self._url, _root(scope)) if name in _PLACES else value)
             for name, value in headers
         ]
-
-
-class _ClientLeftError(Exception):
-    """The client went away before its body was complete."""
-
-
-class _Body:
-    """A request body on its way through, and the word that its client has left."""
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._first: Message = {}
-        self._complete = asyncio.Event()
-
-    async def begin(self) -> bool:
-        """Wait for the first piece; False where the client left before it."""
-        self._first = await self._receive()
-        if self._first["type"] == "http.disconnect":
-            return False
-        if not self._first.get("more_body", False):
-            self._complete.set()
-        return True
-
-    @property
-    def content(self) -> bytes | AsyncIterator[bytes]:
-        """All of it where it came in one piece (behind the middleware always), else the pieces."""
-        if self._complete.is_set():
-            return bytes(self._first.get("body", b""))
-        return self._pieces()
-
-    def length(self, headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-        """`Content-Length` for the next hop; None leaves the body chunked or absent."""
-        claimed = next((value for name, value in headers if name == b"content-length"), None)
-        if not self._complete.is_set():
-            # The server in front holds the client to what it claimed.
-            return claimed
-        length = len(self._first.get("body", b""))
-        return b"%d" % length if length or claimed is not None else None
-
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        message = self._first
-        while True:
-            if message["type"] == "http.disconnect":
-                raise _ClientLeftError
-            if message.get("body"):
-                yield message["body"]
-            if not message.get("more_body", False):
-                break
-            message = await self._receive()
-        self._complete.set()
-
-    async def client_left(self) -> None:
-        """Return when the client has gone; until the body is complete, its reader would notice."""
-        await self._complete.wait()
-        while (await self._receive())["type"] != "http.disconnect":
-            pass
 
 
 def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> _Headers:

@@ -57,19 +57,17 @@ def average(directories: Sequence[Path], out: Path) -> Manifest:
     """
     if len(directories) < 2:
         raise ConfigurationError(f"{len(directories)} checkpoint: expected two or more to average")
-    if out.exists():  # before gigabytes are read
-        raise ConfigurationError(f"{out}: is there already; name a new directory")
     first, *others = directories
     manifests = [read_manifest(directory) for directory in directories]
     for other, manifest in zip(others, manifests[1:], strict=True):
         _must_match(first, manifests[0], other, manifest)
     parts = [{"name": one.name, **one.training} for one in manifests]
     mean = replace(manifests[0], training=told_once({"mean_of": parts}), calibration={}, metrics={})
-    # Written anew, a damaged file would be vouched for by the hashes of the new manifest.
-    for directory, manifest in zip(directories, manifests, strict=True):
-        for name in (CONFIG, TOKENIZER, WEIGHTS):
-            verified(directory, name, manifest)
     with whole(out) as beside:
+        # Written anew, a damaged file would be vouched for by the hashes of the new manifest.
+        for directory, manifest in zip(directories, manifests, strict=True):
+            for name in (CONFIG, TOKENIZER, WEIGHTS):
+                verified(directory, name, manifest)
         save_weights(beside, mean_weights(directories))
         with writing(out):
             for name in (CONFIG, TOKENIZER):

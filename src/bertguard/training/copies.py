@@ -29,12 +29,12 @@ def doubts(training: Sequence[Example], validation: Sequence[Example]) -> Iterat
     learnt: dict[bytes, Example] = {}
     for row in training:
         learnt.setdefault(text_key(row.text), row)
-    both = [row for row in validation if text_key(row.text) in learnt]
+    both = [(row, learnt[text]) for row in validation if (text := text_key(row.text)) in learnt]
     if both:
         yield (
             f"{len(both):,} of {len(validation):,} validation rows are learnt from as well, the "
-            f"first of them {_place(both[0])}, learnt at {_place(learnt[text_key(both[0].text)])}: "
-            "the metrics flatter, and so may the thresholds"
+            f"first of them {_place(both[0][0])}, learnt at {_place(both[0][1])}: the metrics "
+            "flatter, and so may the thresholds"
         )
 
 

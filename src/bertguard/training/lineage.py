@@ -33,7 +33,7 @@ class Lineage:
             line = f"the mean of {_listed(of)}"
         else:
             self.runs.append(record)
-            line = described(record, *of)
+            line = _described(record, *of)
         number = self._numbers.get(line)
         if number is None:
             self.stages.append(line)
@@ -77,7 +77,7 @@ def mostly_english(facts: Record) -> bool:
     return english > rows / 2
 
 
-def described(record: Record, base: str = "") -> str:
+def _described(record: Record, base: str = "") -> str:
     """One run in one line: from which stage, by which command, on which rows."""
     # The code that ran it, where somebody wrote that down.
     code = f" (by the code of commit {record['commit']})" if record.get("commit") else ""

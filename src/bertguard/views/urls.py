@@ -29,7 +29,7 @@ def percent(text: str, layers: int) -> Iterator[tuple[Edit, bool]]:
     total = 0
     for match in _TOKEN.finditer(text):
         if "%" in match[0]:
-            plain, needless = _unquoted(match[0], layers)
+            plain, needless, _ = _unquoted(match[0], layers)
             if plain != match[0]:
                 read.append((match, plain, needless))
             if needless:
@@ -58,25 +58,22 @@ def spelt(text: str, layers: int) -> str | None:
     token = text.strip()
     if "%" not in token or not _TOKEN.fullmatch(token):
         return None
-    for _ in range(layers):
-        if not _ESCAPE.search(token):
-            break
-        token = unquote_plus(token, errors="replace")
-        if "\ufffd" in token:
-            return None
-    return token
+    plain, _, lost = _unquoted(token, layers)
+    return None if lost else plain
 
 
-def _unquoted(token: str, layers: int) -> tuple[str, int]:
-    """A token decoded, and how many of its escapes stood for ASCII letters and digits."""
-    needless = 0
+def _unquoted(token: str, layers: int) -> tuple[str, int, bool]:
+    """A token decoded, how many escapes stood for ASCII letters and digits, and what got lost."""
+    needless, lost = 0, False
     for _ in range(layers):
         escapes = len(_ESCAPE.findall(token))
         if not escapes:
             break
         plain = unquote_plus(token, errors="replace")
-        if plain.count("\ufffd") > _MOST_FOREIGN * escapes:
+        foreign = plain.count("\ufffd")
+        lost |= foreign > 0
+        if foreign > _MOST_FOREIGN * escapes:
             break
         needless += len(_NEEDLESS.findall(token))
         token = plain.replace("\ufffd", "")
-    return token, needless
+    return token, needless, lost
