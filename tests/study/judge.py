@@ -20,7 +20,7 @@ from typing import cast
 import numpy
 from accelerate import Accelerator
 
-from bertguard.model.checkpoint import read_manifest
+from bertguard.model.checkpoint import TOKENIZER, read_manifest
 from bertguard.model.loading import find_checkpoint
 from bertguard.model.tokenization import WindowTokenizer
 from bertguard.model.torch_scorer import load_classifier
@@ -157,11 +157,14 @@ def main(arguments: Sequence[str]) -> None:
     data, *candidates = arguments
     texts = left_out(Path(data))
     sys.stderr.write(f"{len(texts.texts)} texts\n")
-    judge = None
+    judges: dict[str, Judge] = {}
     for candidate in candidates:
         name, _, parts = candidate.rpartition("=")
         directories = [find_checkpoint(part) for part in parts.split("+")]
-        judge = judge or Judge(texts, directories[0], Accelerator())
+        # Texts are cut into windows once for all that cut them alike.
+        vocabulary = read_manifest(directories[0]).files[TOKENIZER]
+        judge = judges.get(vocabulary) or Judge(texts, directories[0], Accelerator())
+        judges[vocabulary] = judge
         found = judge.figures(directories)
         rounded = {term: round(value, 4) for term, value in found.items()}
         sys.stdout.write(json.dumps({"name": name or parts, **rounded}) + "\n")

@@ -24,6 +24,7 @@ COMMANDS = {
     "train": "Fine-tune an encoder on labelled files.",
     "evaluate": "Measure checkpoints on labelled files, side by side.",
     "export": "Write a checkpoint's ONNX model and prove parity.",
+    "extend": "Add words of other languages to an encoder's vocabulary.",
     "average": "Average the weights of several runs into one checkpoint.",
     "calibrate": "Fit a checkpoint's thresholds to your own benign traffic.",
     "bench": "Measure size, start, latency, throughput and growth.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -214,3 +215,14 @@ def harden(tokenizer: Tokenizer) -> Tokenizer:
     ]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence([tokenizer.pre_tokenizer, *splits])
     return tokenizer
+
+
+def softened(tokenizer: Tokenizer) -> Tokenizer:
+    """A copy of a tokenizer without what `harden` put in, to be hardened for other words."""
+    description = json.loads(tokenizer.to_str())
+    steps = description["pre_tokenizer"] or {}
+    if steps.get("type") == "Sequence" and [
+        step["type"] for step in steps["pretokenizers"][-2:]
+    ] == ["Split", "Split"]:
+        description["pre_tokenizer"] = {**steps, "pretokenizers": steps["pretokenizers"][:-2]}
+    return Tokenizer.from_str(json.dumps(description))

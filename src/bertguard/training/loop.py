@@ -171,7 +171,7 @@ def _fit(
                 group["lr"] = (
                     settings.learning_rate
                     * group["scale"]
-                    * _schedule((epoch + number / len(batches)) / settings.epochs, settings.warmup)
+                    * schedule((epoch + number / len(batches)) / settings.epochs, settings.warmup)
                 )
             inputs, labels = _tensors(batches[number], start.manifest, classes, accelerator.device)
             if settings.r_drop:
@@ -225,7 +225,7 @@ def _seed(device: torch.device, seed: int) -> None:
         getattr(torch, device.type).manual_seed(seed)
 
 
-def _schedule(progress: float, warmup: float) -> float:
+def schedule(progress: float, warmup: float) -> float:
     """Share of the peak rate: a linear rise over `warmup`, then a linear fall to 0."""
     if progress < warmup:
         # Not from 0: the very first batch should teach something too.

@@ -198,7 +198,7 @@ def _from_encoder(settings: Settings) -> Start:
             f"{settings.base}: its tokenizer has the id {highest}, but the encoder knows only "
             f"{words.num_embeddings}; they belong to different models"
         )
-    return Start(classifier, _wrapped(tokenizer, manifest), manifest)
+    return Start(classifier, wrapped(tokenizer, manifest), manifest)
 
 
 def _must_fit(encoder: PreTrainedModel, manifest: Manifest, base: str) -> None:
@@ -247,10 +247,10 @@ def _manifest(
 
 
 def _windows(file: Path, manifest: Manifest) -> WindowTokenizer:
-    return _wrapped(Tokenizer.from_file(str(file)), manifest)
+    return wrapped(Tokenizer.from_file(str(file)), manifest)
 
 
-def _wrapped(tokenizer: Tokenizer, manifest: Manifest) -> WindowTokenizer:
+def wrapped(tokenizer: Tokenizer, manifest: Manifest) -> WindowTokenizer:
     return WindowTokenizer(
         tokenizer,
         cls_id=manifest.cls_id,

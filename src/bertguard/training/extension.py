@@ -1,0 +1,284 @@
+"""An encoder of one language -> one that reads words of others: new rows of its table of words.
+
+The rows are learnt by masked-language modelling while the rest of the encoder stands still, so that
+a new word comes to lie where the encoder already has what it means. Then `guard train` goes on.
+
+Source: Artetxe et al. 2020, "On the cross-lingual transferability of monolingual representations",
+https://arxiv.org/abs/1910.11856, section 2 (step 2).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bertguard.errors import ConfigurationError
+from bertguard.model.checkpoint import CARD, CONFIG, TOKENIZER, Manifest, write_manifest
+from bertguard.model.tokenization import WindowTokenizer
+from bertguard.model.torch_scorer import collate, resolve_device
+from bertguard.model.writing import whole, writing
+from bertguard.scoring import Window
+from bertguard.training.card import model_card
+from bertguard.training.dataset import token_budget_batches
+from bertguard.training.loop import in_bf16, schedule
+from bertguard.training.saving import write_weights
+from bertguard.training.settings import Settings
+from bertguard.training.start import starting_point, wrapped
+from bertguard.training.validation import autocast
+from bertguard.training.vocabulary import Vocabulary, extended, poorly_read
+
+# Of the tokens, and of those the share that is seen as the mask, as another word, as itself:
+# Devlin et al. 2019, https://arxiv.org/abs/1810.04805, section 3.1.
+_HIDDEN_SHARE = 0.15
+_AS_MASK, _AS_ANOTHER = 0.8, 0.1
+_WARMUP = 0.06
+
+Report = Callable[[int, int, float], None]
+"""Called with the number of the batch, how many there are, and its loss."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a tokenizer reads texts: `words`, the `tokens` it makes of them, those `unknown`."""
+
+    words: int
+    tokens: int
+    unknown: int
+
+
+@dataclass(frozen=True, slots=True)
+class Extension:
+    """What was added, and how the texts are read before and after it."""
+
+    words: int
+    texts: int
+    before: Reading
+    after: Reading
+    loss: float
+
+
+def extend(
+    texts: Sequence[str],
+    *,
+    settings: Settings,
+    words: int,
+    out: Path,
+    command: str = "",
+    device: str = "auto",
+    report: Report | None = None,
+) -> Extension:
+    """Write `settings.base` to `out` with up to `words` more words, their rows learnt from `texts`.
+
+    What it scored before it scores as before: rows of old words, layers and head stay as they are.
+
+    Args:
+        texts: in any language; only those that the base reads poorly are used.
+        settings: base, epochs, batch_tokens, learning_rate and seed count here.
+        words: whole words and pieces of words to add at most.
+        out: a new checkpoint directory, to be trained next (`Settings.base`).
+        command: recorded in the model card.
+        device: `auto`, `cpu`, `cuda`, …
+        report: called after every update.
+
+    Raises:
+        CheckpointError: there is no such base, or `out` cannot be written.
+        ConfigurationError: `out` is there, the base is no WordPiece encoder or has no mask token,
+            or no text holds a word that it lacks.
+    """
+    torch.manual_seed(settings.seed)
+    where = resolve_device(device)
+    start = starting_point(settings)
+    old = start.tokenizer.tokenizer
+    poor = poorly_read(old, texts)
+    found = extended(old, poor, words)
+    mask_id = found.tokenizer.token_to_id("[MASK]")
+    if mask_id is None:
+        raise ConfigurationError(
+            f"{settings.base}: its tokenizer has no [MASK], which new words are learnt by"
+        )
+    encoder = start.classifier.encoder
+    encoder.resize_token_embeddings(found.first_new + len(found.pieces), mean_resizing=False)
+    table = cast("nn.Embedding", encoder.get_input_embeddings()).weight
+    _begin(table, found, seed=settings.seed)
+
+    tokenizer = wrapped(found.tokenizer, start.manifest)
+    windows = [
+        window
+        for own in tokenizer.windows_of([(text, "prompt") for text in poor])
+        for window in own
+    ]
+    with whole(out) as beside:
+        loss = _learn(
+            start.classifier.to(where).eval(),
+            windows,
+            settings=settings,
+            pad_id=start.manifest.pad_id,
+            mask_id=mask_id,
+            first_new=found.first_new,
+            report=report,
+        )
+        extension = Extension(
+            words=len(found.pieces),
+            texts=len(poor),
+            before=_reading(old, poor),
+            after=_reading(found.tokenizer, poor),
+            loss=loss,
+        )
+        manifest = replace(
+            start.manifest,
+            training={
+                **start.manifest.training,
+                "command": command,
+                "rows": len(poor),
+                "validation_rows": 0,
+                "words_added": extension.words,
+            },
+            calibration={},
+            metrics={},
+        )
+        _write(beside, out, start.classifier, tokenizer, manifest)
+    return extension
+
+
+def _begin(table: Tensor, found: Vocabulary, *, seed: int) -> None:
+    """A new word's row: the mean of its old pieces, or somewhere among the old rows."""
+    generator = torch.Generator().manual_seed(seed)
+    old = table.detach()[: found.first_new]
+    mean, spread = old.mean(0), old.std(0)
+    with torch.no_grad():
+        for number, pieces in enumerate(found.pieces):
+            drawn = mean + spread * torch.randn(len(mean), generator=generator)
+            table[found.first_new + number] = old[pieces].mean(0) if pieces else drawn
+
+
+class _Guess(nn.Module):
+    """BERT's head for hidden words: a layer, then the table of words itself, and a bias."""
+
+    def __init__(self, hidden: int, words: int) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(nn.Linear(hidden, hidden), nn.GELU(), nn.LayerNorm(hidden))
+        self.bias = nn.Parameter(torch.zeros(words))
+
+    def forward(self, hidden: Tensor, table: Tensor) -> Tensor:
+        """Logits `(positions, words)` of hidden states `(positions, hidden)`."""
+        return functional.linear(self.layer(hidden), table, self.bias)
+
+
+def _learn(
+    classifier: nn.Module,
+    windows: Sequence[Window],
+    *,
+    settings: Settings,
+    pad_id: int,
+    mask_id: int,
+    first_new: int,
+    report: Report | None,
+) -> float:
+    """Learn the rows from `first_new` on; the mean loss of the last epoch."""
+    encoder = cast("nn.Module", classifier.encoder)
+    for parameter in classifier.parameters():
+        parameter.requires_grad = False
+    table = cast("Tensor", encoder.get_input_embeddings().weight)  # type: ignore[operator]  # a PreTrainedModel
+    table.requires_grad = True
+
+    def of_new_words(gradient: Tensor) -> Tensor:
+        # AdamW moves nothing that never had a gradient.
+        gradient[:first_new] = 0
+        return gradient
+
+    hook = table.register_hook(of_new_words)
+    guess = _Guess(table.shape[1], len(table)).to(table.device)
+    optimizer = torch.optim.AdamW(
+        [table, *guess.parameters()],
+        lr=settings.learning_rate,
+        weight_decay=0.0,
+        fused=table.device.type in ("cpu", "cuda"),
+    )
+    bf16 = in_bf16(settings, table.device)
+    lengths = [len(window.ids) for window in windows]
+    epochs = [
+        token_budget_batches(lengths, max_tokens=settings.batch_tokens, seed=settings.seed + epoch)
+        for epoch in range(settings.epochs)
+    ]
+    total = sum(map(len, epochs))
+    done = 0
+    losses: list[float] = []
+    for batches in epochs:
+        losses = []
+        for inputs, places, hidden_ids in _hidden(batches, windows, pad_id, mask_id, table):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * schedule(done / total, _WARMUP)
+            with autocast(table.device, bf16=bf16):
+                states = encoder(**inputs).last_hidden_state[places]
+                logits = guess(states, table)
+            loss = functional.cross_entropy(logits.float(), hidden_ids)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            losses.append(loss.item())
+            done += 1
+            if report is not None:
+                report(done, total, losses[-1])
+    hook.remove()
+    return sum(losses) / len(losses)
+
+
+def _hidden(
+    batches: Sequence[Sequence[int]],
+    windows: Sequence[Window],
+    pad_id: int,
+    mask_id: int,
+    table: Tensor,
+) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
+    """Inputs with words hidden, where they are, `(batch, tokens)`, and which, `(positions,)`."""
+    for batch in batches:
+        inputs = {
+            name: value.to(table.device)
+            for name, value in collate([windows[place] for place in batch], pad_id=pad_id).items()
+        }
+        ids = inputs["input_ids"]
+        words = inputs["attention_mask"].bool()
+        # The marks at both ends are no words.
+        words = words & words.roll(1, 1) & words.roll(-1, 1)
+        words[:, 0] = words[:, -1] = False
+        drawn = torch.rand(ids.shape, device=ids.device)
+        places = words & (drawn < _HIDDEN_SHARE)
+        if not places.any():
+            continue
+        seen = ids.clone()
+        seen[words & (drawn < _HIDDEN_SHARE * (_AS_MASK + _AS_ANOTHER))] = mask_id
+        another = words & (drawn < _HIDDEN_SHARE * _AS_ANOTHER)
+        seen[another] = torch.randint(len(table), (int(another.sum()),), device=ids.device)
+        yield {**inputs, "input_ids": seen}, places, ids[places]
+
+
+def _reading(tokenizer: Tokenizer, texts: Sequence[str]) -> Reading:
+    unknown = tokenizer.token_to_id(tokenizer.model.unk_token)
+    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return Reading(
+        words=sum(len(set(encoding.word_ids)) for encoding in encodings),
+        tokens=sum(len(encoding.ids) for encoding in encodings),
+        unknown=sum(encoding.ids.count(unknown) for encoding in encodings),
+    )
+
+
+def _write(
+    directory: Path,
+    out: Path,
+    classifier: nn.Module,
+    tokenizer: WindowTokenizer,
+    manifest: Manifest,
+) -> None:
+    write_weights(directory, classifier)
+    with writing(out):
+        cast("nn.Module", classifier.encoder).config.to_json_file(directory / CONFIG)  # type: ignore[operator,union-attr]
+        (directory / TOKENIZER).write_text(tokenizer.tokenizer.to_str(pretty=True), "utf-8")
+        written = write_manifest(directory, manifest)
+        (directory / CARD).write_text(model_card(written), encoding="utf-8")

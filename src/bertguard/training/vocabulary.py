@@ -1,0 +1,121 @@
+"""Words that a WordPiece vocabulary lacks: which ones, and a tokenizer that knows them.
+
+An encoder that was pretrained on English reads other languages letter by letter, or not at all:
+half of the Chinese characters are `[UNK]` to bert-base-uncased, and no training can tell one
+`[UNK]` from another.
+
+Source: vocabulary transfer, Gee et al. 2022, https://arxiv.org/abs/2402.09977, for what a new word
+starts from: the mean of the pieces that it was cut into.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import Tokenizer, models, trainers
+
+from bertguard.errors import ConfigurationError
+from bertguard.model.tokenization import harden, softened
+
+# From this share of words on that are cut up or unknown, a text is in a language to be learnt; of
+# English prose it is below a tenth, of French a third.
+_BROKEN_SHARE = 0.25
+# A word of fewer texts is a name.
+_LEAST_OFTEN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """A tokenizer with new words, their ids being `first_new` and higher.
+
+    `pieces` holds, for each new word in order, the ids that the old tokenizer made of it; none
+    where that knew no part of it.
+    """
+
+    tokenizer: Tokenizer
+    first_new: int
+    pieces: list[list[int]]
+
+
+def poorly_read(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
+    """The texts of which a quarter of the words are cut into pieces, or unknown."""
+    unknown = _unknown(tokenizer)
+    found = []
+    for text, encoding in zip(
+        texts, tokenizer.encode_batch(list(texts), add_special_tokens=False), strict=True
+    ):
+        words = len(set(encoding.word_ids))
+        broken = len(encoding.ids) - words + encoding.ids.count(unknown)
+        if words and broken / words > _BROKEN_SHARE:
+            found.append(text)
+    return found
+
+
+def extended(tokenizer: Tokenizer, texts: Sequence[str], words: int) -> Vocabulary:
+    """The tokenizer with up to `words` of the most frequent words and pieces that it lacks.
+
+    Args:
+        tokenizer: a WordPiece tokenizer, hardened or not.
+        texts: in the languages to be learnt; see `poorly_read`.
+        words: how many to add at most.
+
+    Raises:
+        ConfigurationError: another kind of tokenizer, or the texts hold nothing new.
+    """
+    if not isinstance(tokenizer.model, models.WordPiece):
+        raise ConfigurationError(
+            f"a {type(tokenizer.model).__name__} tokenizer: only the words of WordPiece can be "
+            "extended; others, such as XLM-R's, have been trained on many languages"
+        )
+    description: dict[str, Any] = json.loads(softened(tokenizer).to_str())
+    known: dict[str, int] = description["model"]["vocab"]
+    prefix: str = description["model"]["continuing_subword_prefix"]
+    new = _most_frequent(tokenizer, texts, words, known=known, prefix=prefix)
+    if not new:
+        raise ConfigurationError(
+            "the texts hold no word that the vocabulary lacks; give texts in other languages"
+        )
+    first = max([*known.values(), *(word["id"] for word in description["added_tokens"])]) + 1
+    known |= {word: first + number for number, word in enumerate(new)}
+    unknown = _unknown(tokenizer)
+    pieces = [
+        [
+            piece
+            for piece in tokenizer.encode(word.removeprefix(prefix), add_special_tokens=False).ids
+            if piece != unknown
+        ]
+        for word in new
+    ]
+    return Vocabulary(harden(Tokenizer.from_str(json.dumps(description))), first, pieces)
+
+
+def _most_frequent(
+    tokenizer: Tokenizer, texts: Sequence[str], words: int, *, known: dict[str, int], prefix: str
+) -> list[str]:
+    """WordPiece's own choice for these texts, letters first, without what is known already."""
+    soft = softened(tokenizer)
+    learner = Tokenizer(models.WordPiece(unk_token=tokenizer.model.unk_token))
+    learner.normalizer = soft.normalizer
+    learner.pre_tokenizer = soft.pre_tokenizer
+    # As many as are wanted beside all that turns out to be known already.
+    learner.train_from_iterator(
+        texts,
+        trainers.WordPieceTrainer(
+            vocab_size=words + len(known),
+            min_frequency=_LEAST_OFTEN,
+            continuing_subword_prefix=prefix,
+            show_progress=False,
+        ),
+    )
+    learnt = sorted(learner.get_vocab().items(), key=lambda item: item[1])
+    candidates = (word for word, _ in learnt if word not in known)
+    letters = [word for word in candidates if word.removeprefix(prefix).isalpha()]
+    return letters[:words]
+
+
+def _unknown(tokenizer: Tokenizer) -> int | None:
+    token: str | None = getattr(tokenizer.model, "unk_token", None)
+    return None if token is None else tokenizer.token_to_id(token)
