@@ -162,7 +162,7 @@ def main(arguments: Sequence[str]) -> None:
         name, _, parts = candidate.rpartition("=")
         directories = [find_checkpoint(part) for part in parts.split("+")]
         # Texts are cut into windows once for all that cut them alike.
-        vocabulary = read_manifest(directories[0]).files[TOKENIZER]
+        vocabulary = str(read_manifest(directories[0]).files[TOKENIZER])
         judge = judges.get(vocabulary) or Judge(texts, directories[0], Accelerator())
         judges[vocabulary] = judge
         found = judge.figures(directories)
