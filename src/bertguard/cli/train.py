@@ -160,6 +160,13 @@ def command(
     channel: Annotated[
         bool, typer.Option(help="Tell the encoder which channel a text is from.")
     ] = True,
+    learn: Annotated[
+        str,
+        typer.Option(
+            help="all, or new-words: only the words that guard extend added, from texts that hold "
+            "some; what is written without them scores as before."
+        ),
+    ] = "all",
     composed: Annotated[
         int, typer.Option(help="Indirect injections and benign twins composed per epoch.")
     ] = 0,
@@ -228,6 +235,7 @@ def command(
         adversarial=adversarial,
         r_drop=r_drop,
         channel=channel,
+        learn=learn,
         max_windows=max_windows,
         augmentation=Augmentation(
             # The corpus is no replay where it is the data.

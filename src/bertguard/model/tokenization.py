@@ -220,9 +220,10 @@ def harden(tokenizer: Tokenizer) -> Tokenizer:
 def softened(tokenizer: Tokenizer) -> Tokenizer:
     """A copy of a tokenizer without what `harden` put in, to be hardened for other words."""
     description = json.loads(tokenizer.to_str())
-    steps = description["pre_tokenizer"] or {}
-    if steps.get("type") == "Sequence" and [
-        step["type"] for step in steps["pretokenizers"][-2:]
-    ] == ["Split", "Split"]:
-        description["pre_tokenizer"] = {**steps, "pretokenizers": steps["pretokenizers"][:-2]}
+    steps = (description["pre_tokenizer"] or {}).get("pretokenizers", [])
+    if [step["type"] for step in steps[-2:]] == ["Split", "Split"]:
+        before = steps[:-2]
+        description["pre_tokenizer"] = (
+            before[0] if len(before) == 1 else {"type": "Sequence", "pretokenizers": before}
+        )
     return Tokenizer.from_str(json.dumps(description))

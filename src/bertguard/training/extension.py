@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from bertguard.errors import ConfigurationError
 from bertguard.model.checkpoint import CARD, CONFIG, TOKENIZER, Manifest, write_manifest
+from bertguard.model.classifier import InjectionClassifier
 from bertguard.model.tokenization import WindowTokenizer
 from bertguard.model.torch_scorer import collate, resolve_device
 from bertguard.model.writing import whole, writing
@@ -28,13 +29,14 @@ from bertguard.scoring import Window
 from bertguard.training.card import model_card
 from bertguard.training.dataset import token_budget_batches
 from bertguard.training.loop import in_bf16, schedule, use_plain_attention
+from bertguard.training.rows import WORDS_ADDED, new_share, only_rows
 from bertguard.training.saving import write_weights
 from bertguard.training.settings import Settings
 from bertguard.training.start import starting_point, wrapped
 from bertguard.training.validation import autocast
-from bertguard.training.vocabulary import Vocabulary, extended, poorly_read
+from bertguard.training.vocabulary import Vocabulary, extended, poorly_read, unknown_id
 
-# A text teaches what it is made of: one with fewer new words, as a share of its tokens, is left out.
+# A text teaches what it is made of: one of whose tokens fewer are new words is left out.
 _LEAST_NEW = 0.2
 # Of the tokens, and of those the share that is seen as the mask, as another word, as itself:
 # Devlin et al. 2019, https://arxiv.org/abs/1810.04805, section 3.1.
@@ -115,7 +117,7 @@ def extend(
         window
         for own in tokenizer.windows_of([(text, "prompt") for text in poor])
         for window in own
-        if sum(word >= found.first_new for word in window.ids) >= _LEAST_NEW * len(window.ids)
+        if new_share(window, found.first_new) >= _LEAST_NEW
     ]
     if where.type == "cpu":
         use_plain_attention(encoder)
@@ -143,7 +145,7 @@ def extend(
                 "command": command,
                 "rows": len(poor),
                 "validation_rows": 0,
-                "words_added": extension.words,
+                WORDS_ADDED: extension.words,
             },
             calibration={},
             metrics={},
@@ -177,7 +179,7 @@ class _Guess(nn.Module):
 
 
 def _learn(
-    classifier: nn.Module,
+    classifier: InjectionClassifier,
     windows: Sequence[Window],
     *,
     settings: Settings,
@@ -187,18 +189,9 @@ def _learn(
     report: Report | None,
 ) -> float:
     """Learn the rows from `first_new` on; the mean loss of the last epoch."""
-    encoder = cast("nn.Module", classifier.encoder)
-    for parameter in classifier.parameters():
-        parameter.requires_grad = False
-    table = cast("Tensor", encoder.get_input_embeddings().weight)  # type: ignore[operator]  # a PreTrainedModel
-    table.requires_grad = True
-
-    def of_new_words(gradient: Tensor) -> Tensor:
-        # AdamW moves nothing that never had a gradient.
-        gradient[:first_new] = 0
-        return gradient
-
-    hook = table.register_hook(of_new_words)
+    encoder = classifier.encoder
+    only_rows(classifier, first_new)
+    table = cast("nn.Parameter", encoder.get_input_embeddings().weight)
     guess = _Guess(table.shape[1], len(table)).to(table.device)
     optimizer = torch.optim.AdamW(
         [table, *guess.parameters()],
@@ -224,14 +217,13 @@ def _learn(
                 states = encoder(**inputs).last_hidden_state[places]
                 logits = guess(states, table)
             loss = functional.cross_entropy(logits.float(), hidden_ids)
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]  # torch has no type for it
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
             done += 1
             if report is not None:
                 report(done, total, losses[-1])
-    hook.remove()
     return sum(losses) / len(losses)
 
 
@@ -265,7 +257,7 @@ def _hidden(
 
 
 def _reading(tokenizer: Tokenizer, texts: Sequence[str]) -> Reading:
-    unknown = tokenizer.token_to_id(tokenizer.model.unk_token)
+    unknown = unknown_id(tokenizer)
     encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
     return Reading(
         words=sum(len(set(encoding.word_ids)) for encoding in encodings),
@@ -277,13 +269,13 @@ def _reading(tokenizer: Tokenizer, texts: Sequence[str]) -> Reading:
 def _write(
     directory: Path,
     out: Path,
-    classifier: nn.Module,
+    classifier: InjectionClassifier,
     tokenizer: WindowTokenizer,
     manifest: Manifest,
 ) -> None:
     write_weights(directory, classifier)
     with writing(out):
-        cast("nn.Module", classifier.encoder).config.to_json_file(directory / CONFIG)  # type: ignore[operator,union-attr]
+        classifier.encoder.config.to_json_file(directory / CONFIG)
         (directory / TOKENIZER).write_text(tokenizer.tokenizer.to_str(pretty=True), "utf-8")
         written = write_manifest(directory, manifest)
         (directory / CARD).write_text(model_card(written), encoding="utf-8")

@@ -8,6 +8,7 @@ from typing import Any
 
 from bertguard.training.history import TOLD, Record, identity, made_from
 from bertguard.training.markdown import table_line
+from bertguard.training.rows import WORDS_ADDED
 
 
 @dataclass(slots=True)
@@ -81,6 +82,12 @@ def _described(record: Record, base: str = "") -> str:
     """One run in one line: from which stage, by which command, on which rows."""
     # The code that ran it, where somebody wrote that down.
     code = f" (by the code of commit {record['commit']})" if record.get("commit") else ""
+    if words := record.get(WORDS_ADDED):
+        return (
+            f"{f'from {base}: ' if base else ''}`{record.get('command') or 'command not recorded'}`"
+            f"{code}: {words} words were added to the vocabulary, learnt from {record.get('rows')} "
+            "texts"
+        )
     words = [
         f"from {base}: " if base else "",
         f"`{record.get('command') or 'command not recorded'}`{code}: {record.get('rows')} rows",

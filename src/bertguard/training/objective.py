@@ -78,6 +78,8 @@ def parameter_groups(classifier: nn.Module, settings: Settings) -> list[dict[str
         raise ConfigurationError(
             f"layer_decay={settings.layer_decay}: this encoder has no numbered layers"
         )
+    # Old words have no gradient then, and would only fade.
+    rows_alone = settings.learn == "new-words"
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in named:
         layer = _layer(name)
@@ -87,7 +89,7 @@ def parameter_groups(classifier: nn.Module, settings: Settings) -> list[dict[str
     return [
         {
             "params": parameters,
-            "weight_decay": settings.weight_decay if matrices else 0.0,
+            "weight_decay": settings.weight_decay if matrices and not rows_alone else 0.0,
             "scale": scale,
         }
         for (scale, matrices), parameters in groups.items()

@@ -38,6 +38,8 @@ class Settings:
         r_drop: weight of the agreement of two predictions under different dropout; 0 is none. A
             step then holds every text twice. See `objective.objective`.
         channel: tell the encoder which channel a text is from, where it has segments.
+        learn: `all`, or `new-words`: the rows of words that `guard extend` added, everything else
+            standing still. What is written without them scores as before.
         max_windows: windows of one text in an epoch.
         augmentation: composed injections and odd writings.
         dtype: of autocast, `auto` (bf16 where the device has it), `fp32` or `bf16`.
@@ -66,6 +68,7 @@ class Settings:
     adversarial: float = 0.0
     r_drop: float = 0.0
     channel: bool = True
+    learn: str = "all"
     max_windows: int = 2
     augmentation: Augmentation = field(default_factory=Augmentation)
     dtype: str = "auto"
@@ -113,5 +116,7 @@ class Settings:
                 raise ConfigurationError(f"{name}={value} must be at least 0 and below 1")
         if self.dtype not in ("auto", "fp32", "bf16"):
             raise ConfigurationError(f'dtype={self.dtype!r}: use "auto", "fp32" or "bf16"')
+        if self.learn not in ("all", "new-words"):
+            raise ConfigurationError(f'learn={self.learn!r}: use "all" or "new-words"')
         if self.keep not in ("best", "last"):
             raise ConfigurationError(f'keep={self.keep!r}: use "best" or "last"')

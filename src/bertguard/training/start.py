@@ -28,6 +28,7 @@ from bertguard.model.torch_scorer import load_classifier
 from bertguard.training import resume
 from bertguard.training.examples import Example
 from bertguard.training.history import told_once
+from bertguard.training.rows import words_added
 from bertguard.training.settings import Settings
 
 _WINDOW_TOKENS = 256
@@ -48,6 +49,11 @@ class Start:
     tokenizer: WindowTokenizer
     manifest: Manifest
 
+    @property
+    def first_new(self) -> int:
+        """The id of the first word that `guard extend` added to what this goes on from."""
+        return self.tokenizer.tokenizer.get_vocab_size() - words_added(self.manifest.training)
+
 
 def starting_point(settings: Settings) -> Start:
     """Load `settings.base`: the bundled guard, a checkpoint directory, or an encoder.
@@ -60,6 +66,10 @@ def starting_point(settings: Settings) -> Start:
         start = _from_checkpoint(find_checkpoint(settings.base), settings)
     else:
         start = _from_encoder(settings)
+    if settings.learn == "new-words" and not words_added(start.manifest.training):
+        raise ConfigurationError(
+            f"{settings.base}: no words were added to it; run guard extend first, or learn all"
+        )
     _drop_out(start.classifier.encoder, settings)
     return start
 

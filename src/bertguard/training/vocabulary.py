@@ -42,7 +42,7 @@ class Vocabulary:
 
 def poorly_read(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
     """The texts of which a quarter of the words are cut into pieces, or unknown."""
-    unknown = _unknown(tokenizer)
+    unknown = unknown_id(tokenizer)
     found = []
     for text, encoding in zip(
         texts, tokenizer.encode_batch(list(texts), add_special_tokens=False), strict=True
@@ -80,7 +80,7 @@ def extended(tokenizer: Tokenizer, texts: Sequence[str], words: int) -> Vocabula
         )
     first = max([*known.values(), *(word["id"] for word in description["added_tokens"])]) + 1
     known |= {word: first + number for number, word in enumerate(new)}
-    unknown = _unknown(tokenizer)
+    unknown = unknown_id(tokenizer)
     pieces = [
         [
             piece
@@ -116,6 +116,8 @@ def _most_frequent(
     return letters[:words]
 
 
-def _unknown(tokenizer: Tokenizer) -> int | None:
+def unknown_id(tokenizer: Tokenizer) -> int:
+    """The id of the token for what is not in the vocabulary; -1, which no token has, for none."""
     token: str | None = getattr(tokenizer.model, "unk_token", None)
-    return None if token is None else tokenizer.token_to_id(token)
+    found = None if token is None else tokenizer.token_to_id(token)
+    return -1 if found is None else found
