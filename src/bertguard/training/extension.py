@@ -34,7 +34,13 @@ from bertguard.training.saving import write_weights
 from bertguard.training.settings import Settings
 from bertguard.training.start import starting_point, wrapped
 from bertguard.training.validation import autocast
-from bertguard.training.vocabulary import Vocabulary, extended, poorly_read, unknown_id
+from bertguard.training.vocabulary import (
+    Vocabulary,
+    encoded,
+    extended,
+    poorly_read,
+    unknown_id,
+)
 
 # A text teaches what it is made of: one of whose tokens fewer are new words is left out.
 _LEAST_NEW = 0.2
@@ -258,12 +264,12 @@ def _hidden(
 
 def _reading(tokenizer: Tokenizer, texts: Sequence[str]) -> Reading:
     unknown = unknown_id(tokenizer)
-    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    return Reading(
-        words=sum(len(set(encoding.word_ids)) for encoding in encodings),
-        tokens=sum(len(encoding.ids) for encoding in encodings),
-        unknown=sum(encoding.ids.count(unknown) for encoding in encodings),
-    )
+    words = tokens = unread = 0
+    for encoding in encoded(tokenizer, texts):
+        words += len(set(encoding.word_ids))
+        tokens += len(encoding.ids)
+        unread += encoding.ids.count(unknown)
+    return Reading(words, tokens, unread)
 
 
 def _write(

@@ -11,11 +11,11 @@ starts from: the mean of the pieces that it was cut into.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tokenizers import Tokenizer, models, trainers
+from tokenizers import Encoding, Tokenizer, models, trainers
 
 from bertguard.errors import ConfigurationError
 from bertguard.model.tokenization import harden, softened
@@ -25,6 +25,7 @@ from bertguard.model.tokenization import harden, softened
 _BROKEN_SHARE = 0.25
 # A word of fewer texts is a name.
 _LEAST_OFTEN = 4
+_BATCH_TEXTS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +45,7 @@ def poorly_read(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
     """The texts of which a quarter of the words are cut into pieces, or unknown."""
     unknown = unknown_id(tokenizer)
     found = []
-    for text, encoding in zip(
-        texts, tokenizer.encode_batch(list(texts), add_special_tokens=False), strict=True
-    ):
+    for text, encoding in zip(texts, encoded(tokenizer, texts), strict=True):
         words = len(set(encoding.word_ids))
         broken = len(encoding.ids) - words + encoding.ids.count(unknown)
         if words and broken / words > _BROKEN_SHARE:
@@ -114,6 +113,14 @@ def _most_frequent(
     candidates = (word for word, _ in learnt if word not in known)
     letters = [word for word in candidates if word.removeprefix(prefix).isalpha()]
     return letters[:words]
+
+
+def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Encoding]:
+    """What a tokenizer makes of each text, a few at a time: encodings are far larger than texts."""
+    for begun in range(0, len(texts), _BATCH_TEXTS):
+        yield from tokenizer.encode_batch(
+            list(texts[begun : begun + _BATCH_TEXTS]), add_special_tokens=False
+        )
 
 
 def unknown_id(tokenizer: Tokenizer) -> int:
