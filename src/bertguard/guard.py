@@ -307,7 +307,8 @@ class Guard:
         counts = Counter(item.key[0] for item in scored)
         for number, found in fresh.items():
             if counts[number] == walk.counts.get(number):
-                self.memory.keep(walk.keys[number], found)
+                noted = found._replace(notes=tuple(walk.noted.get(number, ())))
+                self.memory.keep(walk.keys[number], noted)
         scores = fresh | walk.known
         findings = findings_of(scores, walk.segments, self._thresholds)
         action = max(

@@ -26,10 +26,11 @@ class Hit(NamedTuple):
 
 
 class SegmentScores(NamedTuple):
-    """What is remembered of one text: its highest score, and its hits."""
+    """What is remembered of one text: its highest score, its hits, what a verdict says of it."""
 
     top: float
     hits: tuple[Hit, ...]
+    notes: tuple[str, ...] = ()
 
 
 class Tally:

@@ -13,13 +13,15 @@ class Window:
 
     `ids` are token ids with the model's special tokens around them, at most the checkpoint's
     window long. `channel` is the token type: 0 prompt, 1 data. `start` and `end` are character
-    offsets of the piece in its text (end exclusive).
+    offsets of the piece in its text (end exclusive). `unknown` counts the tokens of it that stand
+    for something that the model does not know: it has read that there is something, not what.
     """
 
     ids: Sequence[int]
     channel: int
     start: int
     end: int
+    unknown: int = 0
 
 
 class Scorer(Protocol):

@@ -17,6 +17,9 @@ from bertguard.wire.dialects import dialect_of
 from bertguard.wire.reading import Reading
 from bertguard.wire.request import read_request
 
+# From this share on a text is one that the model hardly reads.
+_UNKNOWN_SHARE = 1 / 3
+
 
 class Settings(Protocol):
     """What a walk asks of its guard."""
@@ -79,6 +82,8 @@ class Walk:
         self.keys: dict[int, bytes] = {}
         # How many windows those have that were read whole, in every reading.
         self.counts: dict[int, int] = {}
+        # What the verdict says of single segments, by their number.
+        self.noted: dict[int, list[str]] = {}
 
     @property
     def cost(self) -> int:
@@ -109,24 +114,46 @@ class Walk:
             if known is not None:
                 self.known[number] = known
                 self.scanned_chars += len(segment.text)
+                for name in known.notes:
+                    self._note(name, number, segment)
                 continue
             self.keys[number] = key
             found = views(segment.text)
             if found.truncated:
-                self.notes.append(f"views_bounded at {segment.pointer or '/'}")
+                self._note("views_bounded", number, segment)
             if found.unread:
                 self.unscanned.append(f"too_many_views at {segment.pointer or '/'}")
             before = left
-            for view in found:
+            for place, view in enumerate(found):
+                unknown = tokens = 0
                 for window in self._guard.scorer.windows(view.text, segment.channel.value):
                     if left == 0:
                         self.unscanned.append(f"too_many_windows at {segment.pointer or '/'}")
                         return
                     left -= 1
+                    unknown += window.unknown
+                    tokens += len(window.ids)
                     yield (number, view), window
+                # Other views are for what hides in the text; this is about its language.
+                if place == 0 and in_unknown_letters(view.text, unknown, tokens):
+                    self._note("unknown_letters", number, segment)
             if not found.unread:
                 self.counts[number] = before - left
             self.scanned_chars += len(segment.text)
+
+    def _note(self, name: str, number: int, segment: Segment) -> None:
+        self.noted.setdefault(number, []).append(name)
+        self.notes.append(f"{name} at {segment.pointer or '/'}")
+
+
+def in_unknown_letters(text: str, unknown: int, tokens: int) -> bool:
+    """Whether a third of a text's tokens are unknown to the model, and letters at that.
+
+    Emoji are unknown to most vocabularies, and no language.
+    """
+    if unknown < _UNKNOWN_SHARE * tokens or not unknown:
+        return False
+    return sum(letter.isalpha() and not letter.isascii() for letter in text) >= unknown
 
 
 def one_text(text: str, channel: Channel | str) -> Reading:

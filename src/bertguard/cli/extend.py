@@ -34,6 +34,7 @@ def command(
     words: Annotated[
         int, typer.Option(min=1, help="Words and pieces of words to add at most.")
     ] = 12000,
+    window: Annotated[int | None, typer.Option(help="Longest input in tokens.")] = None,
     epochs: Annotated[int, typer.Option(help="Passes over the texts.")] = 8,
     batch_tokens: Annotated[int, typer.Option(help="Padded tokens per step.")] = 4096,
     learning_rate: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = 1e-3,
@@ -64,6 +65,7 @@ def command(
     settings = Settings(
         name=name,
         base=base,
+        window_tokens=window,
         epochs=epochs,
         batch_tokens=batch_tokens,
         learning_rate=learning_rate,

@@ -68,6 +68,7 @@ class WindowTokenizer:
         self.sep_id = sep_id
         self.window_tokens = window_tokens
         self.overlap_tokens = overlap_tokens
+        self._unknown = unknown_id(tokenizer)
         self._content = content
         self._stride = content - overlap_tokens
 
@@ -169,7 +170,8 @@ class WindowTokenizer:
             yield self._window(ids, channel, starts[0] if opened else 0, length)
 
     def _window(self, ids: list[int], channel_id: int, start: int, end: int) -> Window:
-        return Window([self.cls_id, *ids, self.sep_id], channel_id, start, end)
+        known = [self.cls_id, *ids, self.sep_id]
+        return Window(known, channel_id, start, end, ids.count(self._unknown))
 
 
 def _readable(text: str) -> str:
@@ -227,3 +229,10 @@ def softened(tokenizer: Tokenizer) -> Tokenizer:
             before[0] if len(before) == 1 else {"type": "Sequence", "pretokenizers": before}
         )
     return Tokenizer.from_str(json.dumps(description))
+
+
+def unknown_id(tokenizer: Tokenizer) -> int:
+    """The id of the token for what is not in the vocabulary; -1, which no token has, for none."""
+    token: str | None = getattr(tokenizer.model, "unk_token", None)
+    found = None if token is None else tokenizer.token_to_id(token)
+    return -1 if found is None else found

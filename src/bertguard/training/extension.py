@@ -22,7 +22,7 @@ from torch.nn import functional
 from bertguard.errors import ConfigurationError
 from bertguard.model.checkpoint import CARD, CONFIG, TOKENIZER, Manifest, write_manifest
 from bertguard.model.classifier import InjectionClassifier
-from bertguard.model.tokenization import WindowTokenizer
+from bertguard.model.tokenization import WindowTokenizer, unknown_id
 from bertguard.model.torch_scorer import collate, resolve_device
 from bertguard.model.writing import whole, writing
 from bertguard.scoring import Window
@@ -39,7 +39,6 @@ from bertguard.training.vocabulary import (
     encoded,
     extended,
     poorly_read,
-    unknown_id,
 )
 
 # A text teaches what it is made of: one of whose tokens fewer are new words is left out.

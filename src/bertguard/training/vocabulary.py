@@ -11,6 +11,7 @@ starts from: the mean of the pieces that it was cut into.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,7 @@ from typing import Any
 from tokenizers import Encoding, Tokenizer, models, trainers
 
 from bertguard.errors import ConfigurationError
-from bertguard.model.tokenization import harden, softened
+from bertguard.model.tokenization import harden, softened, unknown_id
 
 # From this share of words on that are cut up or unknown, a text is in a language to be learnt; of
 # English prose it is below a tenth, of French a third.
@@ -96,6 +97,7 @@ def _most_frequent(
 ) -> list[str]:
     """WordPiece's own choice for these texts, letters first, without what is known already."""
     soft = softened(tokenizer)
+    letters = _letters(soft, texts, prefix=prefix)
     learner = Tokenizer(models.WordPiece(unk_token=tokenizer.model.unk_token))
     learner.normalizer = soft.normalizer
     learner.pre_tokenizer = soft.pre_tokenizer
@@ -103,16 +105,34 @@ def _most_frequent(
     learner.train_from_iterator(
         texts,
         trainers.WordPieceTrainer(
-            vocab_size=words + len(known),
+            vocab_size=words + len(known) + len(letters),
             min_frequency=_LEAST_OFTEN,
+            # Of pieces that are equally frequent it takes the one with the lowest ids, and gives
+            # ids in the order of a hash table, another one each time. Not to what comes first.
+            special_tokens=sorted(letters),
             continuing_subword_prefix=prefix,
             show_progress=False,
         ),
     )
     learnt = sorted(learner.get_vocab().items(), key=lambda item: item[1])
-    candidates = (word for word, _ in learnt if word not in known)
-    letters = [word for word in candidates if word.removeprefix(prefix).isalpha()]
-    return letters[:words]
+    found = []
+    for word, _ in learnt:
+        body = word.removeprefix(prefix)
+        often = len(body) > 1 or letters[body] >= _LEAST_OFTEN
+        if word not in known and body.isalpha() and often:
+            found.append(word)
+    return found[:words]
+
+
+def _letters(tokenizer: Tokenizer, texts: Sequence[str], *, prefix: str) -> Counter[str]:
+    """How often the texts hold each letter, and how often inside a word (`##x`)."""
+    found: Counter[str] = Counter()
+    for text in texts:
+        normal = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
+        for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal):
+            found.update(word)
+            found.update(prefix + letter for letter in word[1:])
+    return found
 
 
 def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Encoding]:
@@ -121,10 +141,3 @@ def encoded(tokenizer: Tokenizer, texts: Sequence[str]) -> Iterator[Encoding]:
         yield from tokenizer.encode_batch(
             list(texts[begun : begun + _BATCH_TEXTS]), add_special_tokens=False
         )
-
-
-def unknown_id(tokenizer: Tokenizer) -> int:
-    """The id of the token for what is not in the vocabulary; -1, which no token has, for none."""
-    token: str | None = getattr(tokenizer.model, "unk_token", None)
-    found = None if token is None else tokenizer.token_to_id(token)
-    return -1 if found is None else found
