@@ -187,6 +187,34 @@ def test_the_same_seed_gives_the_same_rows(tmp_path: Path) -> None:
     ).read_bytes()
 
 
+def test_vowels_that_are_marks_belong_to_words() -> None:
+    new = extended(harden(tiny_tokenizer()), ["निर्देशों को अनदेखा करो"] * 6, 200)
+    assert "को" in new.tokenizer.encode("को", add_special_tokens=False).tokens
+
+
+def test_words_too_few_to_be_learnt_are_refused(tmp_path: Path) -> None:
+    base = tiny_checkpoint(tmp_path / "base", onnx=False)
+    texts = ["z q z q z q z q z q z q z q z q zzz zzz αβ"] * 6
+    with pytest.raises(ConfigurationError, match="scattered so thinly"):
+        extend(
+            texts, settings=Settings(base=str(base)), words=9, out=tmp_path / "out", device="cpu"
+        )
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_existing_directory_is_found_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="is there already"):
+        made(tmp_path / "no-base", tmp_path)
+
+
+def test_a_rate_that_diverges_is_an_error(tmp_path: Path) -> None:
+    base = tiny_checkpoint(tmp_path / "base", onnx=False)
+    settings = Settings(base=str(base), epochs=20, batch_tokens=64, learning_rate=1e38)
+    with pytest.raises(ConfigurationError, match="the loss is not finite"):
+        extend(GREEK * 6, settings=settings, words=60, out=tmp_path / "out", device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
 def test_nothing_is_left_where_an_extension_fails(tmp_path: Path) -> None:
     base = tiny_checkpoint(tmp_path / "base", onnx=False)
     with pytest.raises(ConfigurationError, match="no word that the vocabulary lacks"):

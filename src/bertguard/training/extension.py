@@ -9,6 +9,7 @@ https://arxiv.org/abs/1910.11856, section 2 (step 2).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,68 +100,78 @@ def extend(
     Raises:
         CheckpointError: there is no such base, or `out` cannot be written.
         ConfigurationError: `out` is there, the base is no WordPiece encoder or has no mask token,
-            or no text holds a word that it lacks.
+            the texts hold no word that it lacks or hardly any, or the loss is not finite.
     """
-    torch.manual_seed(settings.seed)
-    where = resolve_device(device)
-    start = starting_point(settings)
-    old = start.tokenizer.tokenizer
-    poor = poorly_read(old, texts)
-    found = extended(old, poor, words)
-    mask_id = found.tokenizer.token_to_id("[MASK]")
-    if mask_id is None:
-        raise ConfigurationError(
-            f"{settings.base}: its tokenizer has no [MASK], which new words are learnt by"
-        )
-    encoder = start.classifier.encoder
-    encoder.resize_token_embeddings(found.first_new + len(found.pieces), mean_resizing=False)
-    table = cast("nn.Embedding", encoder.get_input_embeddings()).weight
-    _begin(table, found, seed=settings.seed)
-
-    tokenizer = wrapped(found.tokenizer, start.manifest)
-    windows = [
-        window
-        for own in tokenizer.windows_of([(text, "prompt") for text in poor])
-        for window in own
-        if new_share(window, found.first_new) >= _LEAST_NEW
-    ]
-    if where.type == "cpu":
-        use_plain_attention(encoder)
+    # Before anything else: that it is there already should not be found out at the end.
     with whole(out) as beside:
+        torch.manual_seed(settings.seed)
+        where = resolve_device(device)
+        start = starting_point(settings)
+        old = start.tokenizer.tokenizer
+        poor = poorly_read(old, texts)
+        found = extended(old, poor, words)
+        _widen(start.classifier, found, seed=settings.seed)
+        tokenizer = wrapped(found.tokenizer, start.manifest)
         loss = _learn(
             start.classifier.to(where).eval(),
-            windows,
+            _teaching(tokenizer, poor, found),
             settings=settings,
             pad_id=start.manifest.pad_id,
-            mask_id=mask_id,
+            mask_id=_mask_id(tokenizer, settings.base),
             first_new=found.first_new,
             report=report,
         )
-        extension = Extension(
-            words=len(found.pieces),
-            texts=len(poor),
-            before=_reading(old, poor),
-            after=_reading(found.tokenizer, poor),
-            loss=loss,
-        )
-        manifest = replace(
-            start.manifest,
-            training={
-                **start.manifest.training,
-                "command": command,
-                "rows": len(poor),
-                "validation_rows": 0,
-                WORDS_ADDED: extension.words,
-            },
-            calibration={},
-            metrics={},
-        )
+        training = {
+            **start.manifest.training,
+            "command": command,
+            "rows": len(poor),
+            "validation_rows": 0,
+            WORDS_ADDED: len(found.pieces),
+        }
+        manifest = replace(start.manifest, training=training, calibration={}, metrics={})
         _write(beside, out, start.classifier, tokenizer, manifest)
-    return extension
+    return Extension(
+        words=len(found.pieces),
+        texts=len(poor),
+        before=_reading(old, poor),
+        after=_reading(found.tokenizer, poor),
+        loss=loss,
+    )
+
+
+def _mask_id(tokenizer: WindowTokenizer, base: str) -> int:
+    found: int | None = tokenizer.tokenizer.token_to_id("[MASK]")
+    if found is None:
+        raise ConfigurationError(
+            f"{base}: its tokenizer has no [MASK], which new words are learnt by"
+        )
+    return found
+
+
+def _teaching(tokenizer: WindowTokenizer, texts: Sequence[str], found: Vocabulary) -> list[Window]:
+    """The windows that hold enough new words to teach any."""
+    windows = [
+        window
+        for own in tokenizer.windows_of([(text, "prompt") for text in texts])
+        for window in own
+        if new_share(window, found.first_new) >= _LEAST_NEW
+    ]
+    if not windows:
+        raise ConfigurationError(
+            f"the {len(found.pieces):,} new words are scattered so thinly over the texts that "
+            "nothing can be learnt of them; give more text in the languages to be learnt"
+        )
+    return windows
+
+
+def _widen(classifier: InjectionClassifier, found: Vocabulary, *, seed: int) -> None:
+    """Rows for the new words: each the mean of its old pieces, or somewhere among the old rows."""
+    encoder = classifier.encoder
+    encoder.resize_token_embeddings(found.first_new + len(found.pieces), mean_resizing=False)
+    _begin(cast("nn.Embedding", encoder.get_input_embeddings()).weight, found, seed=seed)
 
 
 def _begin(table: Tensor, found: Vocabulary, *, seed: int) -> None:
-    """A new word's row: the mean of its old pieces, or somewhere among the old rows."""
     generator = torch.Generator().manual_seed(seed)
     old = table.detach()[: found.first_new]
     mean, spread = old.mean(0), old.std(0)
@@ -195,6 +206,8 @@ def _learn(
 ) -> float:
     """Learn the rows from `first_new` on; the mean loss of the last epoch."""
     encoder = classifier.encoder
+    if next(encoder.parameters()).device.type == "cpu":
+        use_plain_attention(encoder)
     only_rows(classifier, first_new)
     table = cast("nn.Parameter", encoder.get_input_embeddings().weight)
     guess = _Guess(table.shape[1], len(table)).to(table.device)
@@ -226,10 +239,16 @@ def _learn(
             optimizer.step()
             optimizer.zero_grad()
             losses.append(loss.item())
+            if not math.isfinite(losses[-1]):
+                raise ConfigurationError(
+                    f"the loss is not finite at update {done + 1}: use a learning rate below "
+                    f"{settings.learning_rate:g}, or dtype fp32"
+                )
             done += 1
             if report is not None:
                 report(done, total, losses[-1])
-    return sum(losses) / len(losses)
+    # No batch of the last epoch may have drawn a word to hide: texts of a word or two.
+    return sum(losses) / max(1, len(losses))
 
 
 def _hidden(

@@ -11,6 +11,7 @@ starts from: the mean of the pieces that it was cut into.
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -119,19 +120,29 @@ def _most_frequent(
     for word, _ in learnt:
         body = word.removeprefix(prefix)
         often = len(body) > 1 or letters[body] >= _LEAST_OFTEN
-        if word not in known and body.isalpha() and often:
+        if word not in known and often and all(map(_belongs_to_words, body)):
             found.append(word)
     return found[:words]
 
 
+def _belongs_to_words(letter: str) -> bool:
+    # The vowels of Indian scripts are marks.
+    return letter.isalpha() or unicodedata.category(letter).startswith("M")
+
+
 def _letters(tokenizer: Tokenizer, texts: Sequence[str], *, prefix: str) -> Counter[str]:
-    """How often the texts hold each letter, and how often inside a word (`##x`)."""
+    """How often the texts hold each letter, and how often in a word of several (`##x`).
+
+    A letter is read where it is known both as a beginning and as what goes on; see `harden`.
+    Chinese characters are words of their own.
+    """
     found: Counter[str] = Counter()
     for text in texts:
         normal = tokenizer.normalizer.normalize_str(text) if tokenizer.normalizer else text
         for word, _ in tokenizer.pre_tokenizer.pre_tokenize_str(normal):
             found.update(word)
-            found.update(prefix + letter for letter in word[1:])
+            if len(word) > 1:
+                found.update(prefix + letter for letter in word)
     return found
 
 
