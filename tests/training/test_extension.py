@@ -8,6 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer, models
+from transformers import (
+    BertConfig,
+    DebertaV2Config,
+    DistilBertConfig,
+    MPNetConfig,
+    PretrainedConfig,
+)
 
 from bertguard.errors import ConfigurationError
 from bertguard.model.checkpoint import TOKENIZER, WEIGHTS, read_manifest
@@ -20,7 +27,7 @@ from bertguard.training.loop import train
 from bertguard.training.rows import words_added
 from bertguard.training.settings import Settings
 from bertguard.training.vocabulary import extended, poorly_read
-from tiny import tiny_checkpoint, tiny_encoder, tiny_tokenizer
+from tiny import SMALL, tiny_checkpoint, tiny_encoder, tiny_tokenizer
 
 TABLE = "encoder.embeddings.word_embeddings.weight"
 GREEK = [
@@ -140,8 +147,25 @@ def test_an_extended_guard_reads_what_was_unknown_and_scores_the_rest_as_before(
     assert f"{found.words} words were added" in "\n".join(training_data(manifest.training))
 
 
-def test_an_encoder_is_extended_into_something_to_train(tmp_path: Path) -> None:
-    made(tiny_encoder(tmp_path / "encoder"), tmp_path / "out", window=64)
+@pytest.mark.parametrize(
+    "config",
+    [
+        BertConfig(**SMALL),
+        MPNetConfig(**SMALL),
+        DistilBertConfig(
+            vocab_size=SMALL["vocab_size"], dim=32, hidden_dim=64, n_layers=2, n_heads=2
+        ),
+        DebertaV2Config(**SMALL, relative_attention=True, type_vocab_size=0),
+        # Tables are sometimes longer than the vocabulary, so that their length divides evenly.
+        BertConfig(**{**SMALL, "vocab_size": SMALL["vocab_size"] + 11}),
+    ],
+    ids=lambda config: f"{config.model_type} {config.vocab_size}",
+)
+def test_an_encoder_is_extended_into_something_to_train(
+    config: PretrainedConfig, tmp_path: Path
+) -> None:
+    found = made(tiny_encoder(tmp_path / "encoder", config=config), tmp_path / "out", window=32)
+    assert found.after.unknown == 0
     settings = Settings(base=str(tmp_path / "out"), batch_tokens=512)
     manifest = train(rows(), rows()[:8], settings=settings, out=tmp_path / "trained", device="cpu")
     assert manifest is not None

@@ -260,10 +260,9 @@ def _hidden(
 ) -> Iterator[tuple[dict[str, Tensor], Tensor, Tensor]]:
     """Inputs with words hidden, where they are, `(batch, tokens)`, and which, `(positions,)`."""
     for batch in batches:
-        inputs = {
-            name: value.to(table.device)
-            for name, value in collate([windows[place] for place in batch], pad_id=pad_id).items()
-        }
+        laid_out = collate([windows[place] for place in batch], pad_id=pad_id)
+        # Without the channel, which not every encoder has: words are guessed as in pretraining.
+        inputs = {name: laid_out[name].to(table.device) for name in ("input_ids", "attention_mask")}
         ids = inputs["input_ids"]
         words = inputs["attention_mask"].bool()
         # The marks at both ends are no words.
