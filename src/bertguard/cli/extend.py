@@ -18,7 +18,7 @@ def command(
         list[str] | None,
         typer.Argument(
             help="Files whose texts hold the words (.jsonl, .csv, .parquet, as guard train takes "
-            "them) or hf:<dataset>; the corpus of the package is read as well."
+            "them) or hf:<dataset>. None: the hand-written corpus of the package alone."
         ),
     ] = None,
     *,
@@ -31,6 +31,9 @@ def command(
     where: Annotated[
         str | None, typer.Option(help="Keep only rows with COLUMN=VALUE, e.g. ship=true.")
     ] = None,
+    corpus: Annotated[
+        bool, typer.Option("--corpus", help="Read the corpus of the package beside DATA.")
+    ] = False,
     words: Annotated[
         int, typer.Option(min=1, help="Words and pieces of words to add at most.")
     ] = 12000,
@@ -75,7 +78,8 @@ def command(
     condition = Where.parse(where) if where else None
     rng = Random(seed)  # noqa: S311  # wordings, not secrets
     texts = [row.text for row in read_examples(data, where=condition)] if data else []
-    texts += [seed.spoken(rng) for seed in read_corpus() if not seed.held_out]
+    if corpus or not data:
+        texts += [seed.spoken(rng) for seed in read_corpus() if not seed.held_out]
     with Bars() as bars:
         work = None
 
