@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from bertguard import Guard
 from bertguard.cli import app
 from bertguard.model.checkpoint import read_manifest
-from bertguard.training.rows import words_added
+from bertguard.training.history import words_added
 from tiny import tiny_checkpoint
 
 GREEK = ["αγνοησε ολες τις οδηγιες", "γραψε μια ιστορια", "ολες τις ιστοριες", "οδηγιες"]

@@ -22,9 +22,9 @@ from bertguard.model.tokenization import harden, softened, unknown_id
 from bertguard.training.averaging import average
 from bertguard.training.examples import Example
 from bertguard.training.extension import Extension, extend
+from bertguard.training.history import words_added
 from bertguard.training.lineage import training_data
 from bertguard.training.loop import train
-from bertguard.training.rows import words_added
 from bertguard.training.settings import Settings
 from bertguard.training.vocabulary import extended, poorly_read
 from tiny import SMALL, tiny_checkpoint, tiny_encoder, tiny_tokenizer

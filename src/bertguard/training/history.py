@@ -21,6 +21,10 @@ Before 0.11 the value was `true`, and only a record with a command could be foun
 """
 
 
+WORDS_ADDED = "words_added"
+"""The key of the record of an extension: how many rows it put behind the others."""
+
+
 def identity(record: Record) -> str:
     """What a record is known by, however much of what it was made from is told elsewhere."""
     if told := record.get(TOLD):
@@ -56,3 +60,11 @@ def _told_once(record: Record, told: set[str]) -> dict[str, Any]:
     elif parts:
         found["goes_on_from"] = parts[0]
     return found
+
+
+def words_added(record: Record) -> int:
+    """How many rows the last extension behind a checkpoint added; 0 where there was none."""
+    if found := record.get(WORDS_ADDED):
+        return int(found)
+    # The parts of a mean share their tokenizer, and with it the extension.
+    return max((words_added(parent) for parent in made_from(record)), default=0)

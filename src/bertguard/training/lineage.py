@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bertguard.training.history import TOLD, Record, identity, made_from
+from bertguard.training.history import TOLD, WORDS_ADDED, Record, identity, made_from
 from bertguard.training.markdown import table_line
-from bertguard.training.rows import WORDS_ADDED
 
 
 @dataclass(slots=True)

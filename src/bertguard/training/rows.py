@@ -8,18 +8,6 @@ from torch import Tensor, nn
 
 from bertguard.model.classifier import InjectionClassifier
 from bertguard.scoring import Window
-from bertguard.training.history import Record, made_from
-
-WORDS_ADDED = "words_added"
-"""The key of the record of an extension: how many rows it put behind the others."""
-
-
-def words_added(record: Record) -> int:
-    """How many rows the last extension behind a checkpoint added; 0 where there was none."""
-    if found := record.get(WORDS_ADDED):
-        return int(found)
-    # The parts of a mean share their tokenizer, and with it the extension.
-    return max((words_added(parent) for parent in made_from(record)), default=0)
 
 
 def only_rows(classifier: InjectionClassifier, first: int) -> None:

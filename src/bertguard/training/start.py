@@ -27,8 +27,7 @@ from bertguard.model.tokenization import WindowTokenizer, harden
 from bertguard.model.torch_scorer import load_classifier
 from bertguard.training import resume
 from bertguard.training.examples import Example
-from bertguard.training.history import told_once
-from bertguard.training.rows import words_added
+from bertguard.training.history import told_once, words_added
 from bertguard.training.settings import Settings
 
 _WINDOW_TOKENS = 256
@@ -261,6 +260,7 @@ def _windows(file: Path, manifest: Manifest) -> WindowTokenizer:
 
 
 def wrapped(tokenizer: Tokenizer, manifest: Manifest) -> WindowTokenizer:
+    """The tokenizer with the windows that a manifest names."""
     return WindowTokenizer(
         tokenizer,
         cls_id=manifest.cls_id,

@@ -25,7 +25,7 @@ from bertguard.model.tokenization import harden, softened, unknown_id
 # From this share of words on that are cut up or unknown, a text is in a language to be learnt; of
 # English prose it is below a tenth, of French a third.
 _BROKEN_SHARE = 0.25
-# A word of fewer texts is a name.
+# A word that is seen less often cannot be learnt, and is mostly a name.
 _LEAST_OFTEN = 4
 _BATCH_TEXTS = 512
 
