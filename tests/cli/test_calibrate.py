@@ -15,6 +15,7 @@ from bertguard.cli import app
 from bertguard.errors import CheckpointError
 from bertguard.model.checkpoint import CARD, WEIGHTS, read_manifest
 from bertguard.scoring import Window
+from bertguard.training.calibration import at_prior
 from bertguard.training.card import model_card
 from bertguard.training.examples import Example
 from bertguard.training.thresholds import fit_thresholds
@@ -92,8 +93,45 @@ def test_the_model_card_says_the_rates_that_were_asked_for(
     assert "in channel prompt flag_at lets through 95% and block_at 97.5%, in channel data" in card
 
 
+@pytest.mark.parametrize("backend", ["onnx", "torch"])
+def test_scores_for_other_traffic_decide_nothing_otherwise(
+    checkpoint: Path, traffic: Path, tmp_path: Path, backend: str
+) -> None:
+    """`--prior` moves scores and thresholds together, of the channel without benign texts too."""
+    plain, rare = tmp_path / "plain", tmp_path / "rare"
+    options = ("--flag-rate", "0.2", "--block-rate", "0.05", "--device", "cpu")
+    assert run("calibrate", checkpoint, traffic, "--out", plain, *options)[0] == 0
+    code, out, _ = run("calibrate", checkpoint, traffic, "--out", rare, *options, "--prior", "0.02")
+    assert code == 0
+    assert "a share of 0.02 injections, not 0.5" in out
+    manifest = read_manifest(rare)
+    assert f"prompt: flag at 0.5000 -> {manifest.thresholds['prompt'][0]:.4f}" in out
+    assert manifest.thresholds["data"] == pytest.approx((0.013423, 0.075472), abs=1e-6)
+    assert "a share of 0.02 of the texts" in model_card(manifest)
+    texts = [json.loads(line)["text"] for line in traffic.read_text().splitlines()]
+    actions = set()
+    with (
+        Guard.load(plain, device="cpu", backend=backend) as before,
+        Guard.load(rare, device="cpu", backend=backend) as after,
+    ):
+        for text in texts:
+            for channel in ("prompt", "data"):
+                one, other = before.check_sync(text, channel), after.check_sync(text, channel)
+                assert other.action is one.action
+                assert other.score == pytest.approx(at_prior(one.score, 0.5, 0.02), abs=1e-5)
+                actions.add(one.action)
+    assert len(actions) == 3
+
+
+def test_a_prior_is_a_share(checkpoint: Path, traffic: Path) -> None:
+    """Where everything or nothing is an injection no text says anything."""
+    for prior in ("0", "1", "7"):
+        code, _, stderr = run("calibrate", checkpoint, traffic, "--prior", prior)
+        assert (code, f"--prior {prior} is no share" in stderr) == (2, True)
+
+
 def test_thresholds_of_easy_traffic_stay_at_one_half() -> None:
-    """As in training: a text that is more likely benign than not raises no flag."""
+    """As in training: a text that is no likelier an injection than any other raises no flag."""
 
     class Calm(KeywordScorer):
         def score(self, windows: Sequence[Window]) -> Sequence[float]:
@@ -101,8 +139,8 @@ def test_thresholds_of_easy_traffic_stay_at_one_half() -> None:
 
     rows = [Example(f"{BENIGN} {n}", 0) for n in range(998)] + [Example(BENIGN * 9, 0)] * 2
     with Guard(Calm()) as guard:
-        fitted = fit_thresholds(guard, rows)
-        few = fit_thresholds(guard, rows[-200:])
+        fitted = fit_thresholds(guard, rows, prior=0.5)
+        few = fit_thresholds(guard, rows[-200:], prior=0.5)
     assert (fitted["prompt"].flag_at, fitted["prompt"].block_at) == (0.5, 0.65)
     # Two hundred texts say nothing of one in a thousand: that threshold is the scorer's own.
     assert (few["prompt"].flag_at, few["prompt"].block_at) == (0.5, 0.9)

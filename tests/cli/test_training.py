@@ -144,8 +144,8 @@ def test_what_was_trained_is_measured_exported_and_served(
     with Guard.load(trained) as guard:
         assert guard.model_id == "mine/onnx-int8"
         hostile, benign = (guard.check_sync(f"{text} please").score for text, _ in TEXTS)
-        assert hostile > 0.8
-        assert benign < 0.2
+        assert hostile > 0.3
+        assert benign < 0.03
 
 
 def test_evaluate_prints_json_on_demand(trained: Path, data: Path) -> None:

@@ -64,6 +64,7 @@ def flip(name: str) -> Callable[[Path], None]:
         (edit(lambda m: m.pop("labels")), "guard.json: a field is missing"),
         (edit(lambda m: m.update(temperature={"prompt": 0, "data": 1})), "cannot be"),
         (edit(lambda m: m.update(thresholds={})), "cannot be"),
+        (edit(lambda m: m.update(prior=1)), "cannot be"),
         (lambda d: (d / "model.safetensors").unlink(), "model.safetensors: is missing"),
         (truncate("model.safetensors"), "model.safetensors: holds"),
         (truncate("model.int8.onnx"), "model.int8.onnx: holds"),

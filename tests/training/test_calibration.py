@@ -8,7 +8,13 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bertguard.training.calibration import calibrate, cautious, fit_temperature, thresholds_for
+from bertguard.training.calibration import (
+    at_prior,
+    calibrate,
+    cautious,
+    fit_temperature,
+    thresholds_for,
+)
 from bertguard.training.validation import Scored, validation_loss
 
 
@@ -17,25 +23,38 @@ def sample(count: int, *, centre: float, label: int, seed: int = 0) -> list[Scor
     return [Scored("data", label, rng.gauss(centre, 2.0)) for _ in range(count)]
 
 
-def score(margin: float, temperature: float) -> float:
-    return 1 / (1 + math.exp(-margin / temperature))
+def score(margin: float, temperature: float, prior: float = 0.1) -> float:
+    return 1 / (1 + math.exp(-margin / temperature) * (1 - prior) / prior)
 
 
 @settings(max_examples=20)
-@given(shift=st.floats(-2, 6), seed=st.integers(0, 50))
-def test_thresholds_keep_their_false_alarm_rates(shift: float, seed: int) -> None:
+@given(shift=st.floats(-2, 6), seed=st.integers(0, 50), prior=st.floats(0.01, 0.9))
+def test_thresholds_keep_their_false_alarm_rates(shift: float, seed: int, prior: float) -> None:
     """Law: at most 1% of the benign texts are flagged and 0.1% blocked, and flag <= block."""
     scored = [
         *sample(2000, centre=-shift, label=0, seed=seed),
         *sample(300, centre=shift, label=1, seed=seed),
     ]
-    found = calibrate(scored)["data"]
+    found = calibrate(scored, prior=prior)["data"]
     assert found.flag_at is not None
     assert found.block_at is not None
-    assert 0.5 <= found.flag_at <= found.block_at <= 0.9999
-    benign = [score(text.margin, found.temperature) for text in scored if text.label == 0]
+    # No likelier an injection than any text: no flag.
+    assert prior - 1e-6 <= found.flag_at <= found.block_at <= 0.999989
+    benign = [score(text.margin, found.temperature, prior) for text in scored if text.label == 0]
     assert sum(s >= found.flag_at + 1e-5 for s in benign) <= 20
     assert sum(s >= found.block_at + 1e-5 for s in benign) <= 2
+    # Whatever traffic the scores are for, the same texts reach the thresholds.
+    half = calibrate(scored, prior=0.5)["data"]
+    assert half.flag_at is not None
+    assert math.isclose(at_prior(half.flag_at, 0.5, prior), found.flag_at, abs_tol=0.01)
+
+
+def test_a_prior_is_bayes_rule() -> None:
+    """Nine to one at even odds is one to one where one text in ten is an injection, and back."""
+    assert math.isclose(at_prior(0.9, 0.5, 0.1), 0.5)
+    assert math.isclose(at_prior(0.5, 0.1, 0.5), 0.9)
+    assert math.isclose(at_prior(at_prior(0.37, 0.2, 0.7), 0.7, 0.2), 0.37)
+    assert (at_prior(0.0, 0.5, 0.1), at_prior(1.0, 0.5, 0.1)) == (0.0, 1.0)
 
 
 def test_too_few_benign_texts_set_no_threshold() -> None:

@@ -97,7 +97,7 @@ def test_no_thresholds_are_fitted_where_texts_could_not_be_scored() -> None:
         Guard(Broken(), max_batch_tokens=1) as guard,
         pytest.raises(ScorerError, match="1 of 101 benign texts"),
     ):
-        fit_thresholds(guard, rows)
+        fit_thresholds(guard, rows, prior=0.5)
 
 
 def test_a_threshold_can_be_given() -> None:
@@ -231,7 +231,10 @@ def test_intervals_hold_their_figures() -> None:
 
 
 def test_calibration_error_is_the_gap_between_score_and_share() -> None:
-    """Right scores have none; sure and wrong ones have nearly 1; both labels weigh the same."""
-    assert calibration_error([0] * 90 + [1] * 10, [0.0] * 90 + [1.0] * 10) == 0.0
-    assert calibration_error([0, 1], [1.0, 0.0]) == 1.0
-    assert calibration_error([0, 0], [0.1, 0.1]) is None
+    """Right scores have none; sure and wrong ones have nearly 1; the prior weighs the labels."""
+    assert calibration_error([0] * 90 + [1] * 10, [0.0] * 90 + [1.0] * 10, 0.5) == 0.0
+    assert calibration_error([0, 1], [1.0, 0.0], 0.5) == 1.0
+    assert calibration_error([0, 0], [0.1, 0.1], 0.5) is None
+    # One text in ten is an injection, whatever the mix of the file, and each score says so.
+    assert calibration_error([0, 1, 1, 1], [0.1] * 4, 0.1) == 0.0
+    assert calibration_error([0, 1, 1, 1], [0.1] * 4, 0.5) == 0.4

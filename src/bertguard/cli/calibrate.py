@@ -25,6 +25,13 @@ def command(
     block_rate: Annotated[
         float, typer.Option(help="Share of benign texts that may be blocked.")
     ] = 0.001,
+    prior: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of injections in the traffic that scores are probabilities for. Scores and "
+            "thresholds move, no decision does. Default: as it is.",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
 ) -> None:
     """Fit a checkpoint's thresholds to your own benign traffic.
@@ -37,10 +44,13 @@ def command(
     import shutil
     from contextlib import nullcontext
 
-    from bertguard.errors import MissingExtraError
+    from bertguard.errors import ConfigurationError, MissingExtraError
 
+    if prior is not None and not 0 < prior < 1:
+        raise ConfigurationError(f"--prior {prior:g} is no share; use a number between 0 and 1")
     try:
         from bertguard.model.writing import must_be_writable, whole, writing
+        from bertguard.training.calibration import with_prior
         from bertguard.training.card import model_card
         from bertguard.training.examples import read_examples
         from bertguard.training.thresholds import fit_thresholds, with_thresholds
@@ -66,11 +76,14 @@ def command(
             fitted = fit_thresholds(
                 guard,
                 examples,
+                prior=manifest.prior,
                 flag_rate=flag_rate,
                 block_rate=block_rate,
                 report=bars.work("scoring", benign).reach,
             )
         calibrated = with_thresholds(manifest, fitted)
+        if prior is not None:
+            calibrated = with_prior(calibrated, prior)
         with writing(place):
             if out is not None:
                 shutil.copytree(directory, target, dirs_exist_ok=True)
@@ -81,10 +94,11 @@ def command(
                 card.write_text(model_card(calibrated), encoding="utf-8")
     for channel, one in fitted.items():
         flag_before, block_before = manifest.thresholds[channel]
+        flag_at, block_at = calibrated.thresholds[channel]
         typer.echo(
-            f"{channel}: flag at {flag_before:.4f} -> {one.flag_at:.4f} "
+            f"{channel}: flag at {flag_before:.4f} -> {flag_at:.4f} "
             f"(false alarms {_range(one.flag_interval)}), "
-            f"block at {block_before:.4f} -> {one.block_at:.4f} ({_range(one.block_interval)}), "
+            f"block at {block_before:.4f} -> {block_at:.4f} ({_range(one.block_interval)}), "
             f"from {one.benign} benign texts"
         )
         if one.benign * block_rate < 1:
@@ -94,6 +108,11 @@ def command(
             )
     for channel in sorted({"prompt", "data"} - fitted.keys()):
         typer.echo(f"{channel}: too few benign texts, thresholds kept")
+    if calibrated.prior != manifest.prior:
+        typer.echo(
+            f"scores are for traffic with a share of {calibrated.prior:g} injections, not "
+            f"{manifest.prior:g}: of the change in thresholds that part changes no decision"
+        )
     typer.echo(f"wrote {place / 'guard.json'}")
 
 

@@ -89,7 +89,8 @@ def command(
 
     from bertguard.cli.options import patient_guard
     from bertguard.cli.progress import Bars
-    from bertguard.model.loading import BUNDLED_NAME
+    from bertguard.model.checkpoint import read_manifest
+    from bertguard.model.loading import BUNDLED_NAME, find_checkpoint
 
     named = [place for place in places if place == BUNDLED_NAME or Path(place).is_dir()]
     data = [place for place in places if place not in named]
@@ -104,6 +105,7 @@ def command(
                 one = evaluate(
                     guard,
                     examples,
+                    prior=read_manifest(find_checkpoint(place)).prior,
                     flag_at=flag_at,
                     data=[Path(file).name for file in data],
                     report=bars.work(f"scoring {Path(place).name}", len(examples)).reach,

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -44,9 +45,12 @@ class Manifest:
 
     `channel` is `token_type_ids` where the encoder is told prompt from data, `ignored` where it
     has a single segment embedding. `temperature` divides the logits, per channel, before softmax
-    (Guo et al. 2017, https://arxiv.org/abs/1706.04599). `thresholds` are per channel
-    `(flag_at, block_at)` on the resulting P(injection). `files` holds size in bytes and SHA-256 of
-    every other file, so that a truncated or exchanged one is found.
+    (Guo et al. 2017, https://arxiv.org/abs/1706.04599). `prior` is the share of injections in the
+    traffic that scores are probabilities for: models learn from as many injections as benign
+    texts, and where attacks are rarer the same evidence makes one less likely (Saerens et al. 2002,
+    https://doi.org/10.1162/089976602753284446). `thresholds` are per channel `(flag_at, block_at)`
+    on the resulting P(injection). `files` holds size in bytes and SHA-256 of every other file, so
+    that a truncated or exchanged one is found.
     """
 
     name: str
@@ -66,6 +70,12 @@ class Manifest:
     training: Mapping[str, object] = field(default_factory=dict)
     metrics: Mapping[str, object] = field(default_factory=dict)
     files: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    prior: float = 0.5
+
+    @property
+    def log_prior_odds(self) -> float:
+        """What is added to the logit of injections, after temperature: 0 at one half."""
+        return math.log(self.prior / (1 - self.prior))
 
     @property
     def injection_index(self) -> int:
@@ -134,6 +144,7 @@ class Manifest:
             manifest = cls(**document)
             complete = (
                 all(0 <= p <= 1 for pair in manifest.thresholds.values() for p in pair)
+                and 0 < manifest.prior < 1
                 and all(t > 0 for t in manifest.temperature.values())
                 and {"prompt", "data"} <= manifest.thresholds.keys() & manifest.temperature.keys()
                 and len(manifest.labels) >= 2
@@ -146,8 +157,8 @@ class Manifest:
             ) from error
         if not complete:
             raise CheckpointError(
-                f"{file}: thresholds, temperature, labels or window hold values that cannot be; "
-                "expected two channels, probabilities in [0, 1] and positive temperatures"
+                f"{file}: thresholds, temperature, prior, labels or window hold values that cannot "
+                "be; expected two channels, probabilities in [0, 1] and positive temperatures"
             )
         try:
             _ = manifest.injection_index

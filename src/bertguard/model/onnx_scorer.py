@@ -38,7 +38,7 @@ class OnnxScorer:
     Args:
         session: an `onnxruntime.InferenceSession` that gives logits `(batch, labels)`.
         tokenizer: cuts texts into windows.
-        manifest: labels, temperature and thresholds.
+        manifest: labels, temperature, prior and thresholds.
         model_id: how verdicts name this model.
         parallelism: threads that may score at once; one core each.
     """
@@ -61,6 +61,8 @@ class OnnxScorer:
         self._manifest = manifest
         self._inputs = {node.name for node in session.get_inputs()}  # type: ignore[attr-defined]  # onnxruntime is untyped
         self._temperature = [manifest.temperature["prompt"], manifest.temperature["data"]]
+        self._log_prior_odds = manifest.log_prior_odds
+        self._injection = manifest.injection_index
         self.model_id = model_id
         self.parallelism = parallelism
 
@@ -110,8 +112,9 @@ class OnnxScorer:
         scores = []
         for window in windows:
             logits = self._logits(window)[0] / self._temperature[window.channel]
+            logits[self._injection] += self._log_prior_odds
             shifted = np.exp(logits - logits.max())
-            scores.append(float(shifted[self._manifest.injection_index] / shifted.sum()))
+            scores.append(float(shifted[self._injection] / shifted.sum()))
         return scores
 
     def _logits(self, window: Window) -> NDArray[np.float32]:

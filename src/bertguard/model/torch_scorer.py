@@ -26,7 +26,7 @@ class TorchScorer:
     Args:
         classifier: encoder and head.
         tokenizer: cuts texts into windows.
-        manifest: labels, temperature, thresholds, padding id.
+        manifest: labels, temperature, prior, thresholds, padding id.
         device: a resolved device.
         dtype: of weights and activations; the softmax is always fp32.
     """
@@ -50,6 +50,8 @@ class TorchScorer:
         self._temperature = torch.tensor(
             [manifest.temperature["prompt"], manifest.temperature["data"]], device=device
         )
+        self._log_prior_odds = manifest.log_prior_odds
+        self._injection = manifest.injection_index
         self.model_id = f"{manifest.name}/torch-{device.type}-{dtype}"
         # A GPU needs large batches to be busy; a CPU only pays their padding.
         self.max_batch_tokens = 2048 if device.type == "cpu" else 32768
@@ -85,8 +87,9 @@ class TorchScorer:
         batch = {name: tensor.to(self.device, non_blocking=True) for name, tensor in batch.items()}
         logits = self._classifier(**batch).float()
         temperature = self._temperature[batch["token_type_ids"][:, 0]].unsqueeze(-1)
-        probabilities = torch.softmax(logits / temperature, dim=-1)
-        return probabilities[:, self._manifest.injection_index].tolist()
+        logits = logits / temperature
+        logits[:, self._injection] += self._log_prior_odds
+        return torch.softmax(logits, dim=-1)[:, self._injection].tolist()
 
 
 def collate(windows: Sequence[Window], *, pad_id: int) -> dict[str, torch.Tensor]:

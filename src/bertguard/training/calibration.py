@@ -7,12 +7,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from bertguard.model.checkpoint import Manifest
 from bertguard.training.examples import CORPUS
 from bertguard.training.metrics import Interval, share_interval
 from bertguard.training.validation import Scored
 
 FLAG_RATE = 0.01
 BLOCK_RATE = 0.001
+# One text in ten: more than most traffic holds, and far from the half that a model learns from.
+PRIOR = 0.1
 # Fewer benign texts than this say nothing about one false alarm in a hundred.
 LEAST_BENIGN = 100
 # Fewer texts of either label say nothing of how sure a model may be: of twenty that it tells apart
@@ -22,8 +25,6 @@ _LEAST_OF_LABEL = 100
 _COLDEST, _HOTTEST = 0.2, 10.0
 # How many times the rate any one source of benign texts may reach.
 _SOURCE_SLACK = 2.0
-# Whatever validation says, a text that is more likely benign than not raises no flag.
-_LOWEST = 0.5
 _HIGHEST = 0.9999
 
 
@@ -69,9 +70,9 @@ class Calibration:
 
 
 def calibrate(
-    scored: Sequence[Scored], before: Mapping[str, float] | None = None
+    scored: Sequence[Scored], before: Mapping[str, float] | None = None, *, prior: float = PRIOR
 ) -> dict[str, Calibration]:
-    """One calibration per channel, from the margins of left-out texts.
+    """One calibration per channel, from the margins of left-out texts, for scores of that prior.
 
     With fewer than a hundred texts of either label the temperature stays as it was `before` (1.0
     where nothing is said), and thresholds, which mean a pair with it, are fitted at that.
@@ -97,9 +98,9 @@ def calibrate(
         )
         if len(benign) >= LEAST_BENIGN:
             flag_at, block_at = (
-                bounded(threshold)
+                bounded(threshold, prior)
                 for threshold in thresholds_for(
-                    [_score(margin, temperature) for margin in benign],
+                    [_score(margin, temperature, prior) for margin in benign],
                     [text.source for text in innocent],
                     flag_rate=FLAG_RATE,
                     block_rate=BLOCK_RATE,
@@ -109,15 +110,40 @@ def calibrate(
                 one,
                 flag_at=flag_at,
                 block_at=block_at,
-                flag_interval=_rate(benign, flag_at, temperature),
-                block_interval=_rate(benign, block_at, temperature),
+                flag_interval=_rate(benign, flag_at, temperature, prior),
+                block_interval=_rate(benign, block_at, temperature, prior),
             )
     return found
 
 
-def bounded(threshold: float) -> float:
-    """The nearest threshold that a guard may have, whatever the texts say."""
-    return round(min(max(threshold, _LOWEST), _HIGHEST), 6)
+def bounded(threshold: float, prior: float) -> float:
+    """The nearest threshold that a guard may have, whatever the texts say.
+
+    A text that is no likelier to be an injection than any other, which is a score of `prior`,
+    raises no flag.
+    """
+    return round(min(max(threshold, prior), at_prior(_HIGHEST, 0.5, prior)), 6)
+
+
+def at_prior(score: float, before: float, prior: float) -> float:
+    """What a score for traffic with a share of `before` injections is for one with `prior`.
+
+    Source: Saerens et al. 2002, https://doi.org/10.1162/089976602753284446, equation 2.4.
+    """
+    hostile = score * prior / before
+    return hostile / (hostile + (1 - score) * (1 - prior) / (1 - before))
+
+
+def with_prior(manifest: Manifest, prior: float) -> Manifest:
+    """The manifest for other traffic: scores and thresholds move, no decision does."""
+    thresholds = {
+        channel: (
+            round(at_prior(flag_at, manifest.prior, prior), 6),
+            round(at_prior(block_at, manifest.prior, prior), 6),
+        )
+        for channel, (flag_at, block_at) in manifest.thresholds.items()
+    }
+    return replace(manifest, prior=prior, thresholds=thresholds)
 
 
 def cautious(fitted: float, before: float, *, benign: int, rate: float) -> float:
@@ -195,13 +221,14 @@ def _softplus(value: float) -> float:
     return max(value, 0.0) + math.log1p(math.exp(-abs(value)))
 
 
-def _rate(benign: Sequence[float], threshold: float, temperature: float) -> Interval:
-    hits = sum(_score(margin, temperature) >= threshold for margin in benign)
+def _rate(benign: Sequence[float], threshold: float, temperature: float, prior: float) -> Interval:
+    hits = sum(_score(margin, temperature, prior) >= threshold for margin in benign)
     return share_interval(hits, len(benign))
 
 
-def _score(margin: float, temperature: float) -> float:
-    return 1 / (1 + math.exp(-max(-50.0, min(50.0, margin / temperature))))
+def _score(margin: float, temperature: float, prior: float) -> float:
+    logit = margin / temperature + math.log(prior / (1 - prior))
+    return 1 / (1 + math.exp(-max(-50.0, min(50.0, logit))))
 
 
 def _first_beyond(scores: Sequence[float], rate: float) -> float:

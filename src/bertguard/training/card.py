@@ -64,7 +64,8 @@ def model_card(manifest: Manifest) -> str:
     lines += [
         "",
         f"{_rates(manifest)} of the benign validation texts, where there were enough of them to "
-        "say so; the shares are 95% intervals.",
+        "say so; the shares are 95% intervals. Scores are probabilities where a share of "
+        f"{manifest.prior:g} of the texts are injections.",
         "",
         "## Metrics",
         "",

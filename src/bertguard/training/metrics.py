@@ -88,31 +88,35 @@ def share_interval(hits: int, count: int) -> Interval:
 
 
 def calibration_bins(
-    labels: Sequence[int], scores: Sequence[float]
-) -> list[tuple[float, float, int]]:
-    """(mean score, share of injections, texts) of each of 15 equal bins of the score."""
-    truth, values = numpy.asarray(labels), numpy.asarray(scores)
+    labels: Sequence[int], scores: Sequence[float], prior: float
+) -> list[tuple[float, float, float]]:
+    """(mean score, share of injections, weight) of each of 15 equal bins of the score.
+
+    Injections weigh `prior` together and benign texts the rest, since their mix in a benchmark is
+    an accident, and `prior` is what the scores are for. Empty where a label is missing.
+    """
+    truth, values = numpy.asarray(labels, dtype=bool), numpy.asarray(scores)
+    if truth.all() or not truth.any():
+        return []
+    weights = numpy.where(truth, prior / truth.sum(), (1 - prior) / (~truth).sum())
     places = numpy.minimum((values * _BINS).astype(int), _BINS - 1)
     return [
-        (float(values[own].mean()), float(truth[own].mean()), int(own.sum()))
+        (
+            float(numpy.average(values[own], weights=weights[own])),
+            float(numpy.average(truth[own], weights=weights[own])),
+            float(weights[own].sum()),
+        )
         for number in range(_BINS)
         if (own := places == number).any()
     ]
 
 
-def calibration_error(labels: Sequence[int], scores: Sequence[float]) -> float | None:
-    """Expected calibration error: how far scores are from shares, weighted by texts.
+def calibration_error(labels: Sequence[int], scores: Sequence[float], prior: float) -> float | None:
+    """Expected calibration error: how far scores are from shares; see `calibration_bins`.
 
-    Both labels weigh the same, since their mix in a benchmark is an accident. Source: Guo et al.
-    2017, https://arxiv.org/abs/1706.04599. None where a label is missing.
+    Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599. None where a label is missing.
     """
-    hostile = sum(labels)
-    benign = len(labels) - hostile
-    if not hostile or not benign:
+    bins = calibration_bins(labels, scores, prior)
+    if not bins:
         return None
-    error = 0.0
-    for score, share, texts in calibration_bins(labels, scores):
-        own = share * texts / hostile / 2, (1 - share) * texts / benign / 2
-        weight = sum(own)
-        error += weight * abs(score - own[0] / weight)
-    return round(error, 4)
+    return round(sum(weight * abs(score - share) for score, share, weight in bins), 4)

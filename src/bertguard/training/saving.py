@@ -73,7 +73,8 @@ def finish(
 ) -> Manifest:
     """Everything beside the weights: configuration, tokenizer, manifest and model card."""
     scored = take(directory)
-    calibrations = calibrate(scored, start.manifest.temperature)
+    prior = start.manifest.prior
+    calibrations = calibrate(scored, start.manifest.temperature, prior=prior)
     empty = {
         side: count
         for side, rows in (("training", training), ("validation", validation))

@@ -26,6 +26,7 @@ from bertguard.model.loading import BUNDLED_NAME, find_checkpoint
 from bertguard.model.tokenization import WindowTokenizer, harden
 from bertguard.model.torch_scorer import load_classifier
 from bertguard.training import resume
+from bertguard.training.calibration import PRIOR
 from bertguard.training.examples import Example
 from bertguard.training.history import told_once, words_added
 from bertguard.training.settings import Settings
@@ -154,6 +155,7 @@ def _from_checkpoint(directory: Path, settings: Settings) -> Start:
         marks=(old.cls_id, old.sep_id, old.pad_id),
         window=old.window_tokens,
         temperature=dict(old.temperature),
+        prior=old.prior,
         thresholds=dict(old.thresholds),
     )
     # Where the weights come from goes on with them.
@@ -196,6 +198,7 @@ def _from_encoder(settings: Settings) -> Start:
         marks=marks,
         window=_WINDOW_TOKENS,
         temperature={"prompt": 1.0, "data": 1.0},
+        prior=PRIOR,
         thresholds={"prompt": (0.5, 0.9), "data": (0.5, 0.9)},
     )
     _must_fit(encoder, manifest, settings.base)
@@ -234,6 +237,7 @@ def _manifest(
     marks: tuple[int, int, int],
     window: int,
     temperature: dict[str, float],
+    prior: float,
     thresholds: dict[str, tuple[float, float]],
 ) -> Manifest:
     window = settings.window_tokens or window
@@ -251,6 +255,7 @@ def _manifest(
         sep_id=marks[1],
         pad_id=marks[2],
         temperature=temperature,
+        prior=prior,
         thresholds=thresholds,
     )
 

@@ -44,6 +44,7 @@ def fit_thresholds(
     guard: Guard,
     examples: Sequence[Example],
     *,
+    prior: float,
     flag_rate: float = FLAG_RATE,
     block_rate: float = BLOCK_RATE,
     report: Callable[[int], None] | None = None,
@@ -51,12 +52,13 @@ def fit_thresholds(
     """Thresholds that at most those shares of the benign examples reach, per channel.
 
     No source of the examples goes far above the shares either; see `thresholds_for`. As in
-    training, no threshold is below 0.5 or above 0.9999, and one that fewer than 1 / rate texts
-    set is not below the guard's own; see `cautious`.
+    training, thresholds have bounds; see `bounded`. One that fewer than 1 / rate texts set is not
+    below the guard's own; see `cautious`.
 
     Args:
         guard: as it serves: views, windows and quantisation count.
         examples: labelled texts; injections are left out.
+        prior: that of the guard's scores.
         flag_rate: share of benign texts that may be flagged.
         block_rate: share that may be blocked.
         report: called with the number of texts done.
@@ -100,7 +102,7 @@ def fit_thresholds(
         reached, sources = zip(*own, strict=True)
         fitted = thresholds_for(reached, sources, flag_rate=flag_rate, block_rate=block_rate)
         flag_at, block_at = (
-            cautious(bounded(threshold), old, benign=len(own), rate=rate)
+            cautious(bounded(threshold, prior), old, benign=len(own), rate=rate)
             for threshold, old, rate in zip(fitted, before, (flag_rate, block_rate), strict=True)
         )
         block_at = max(flag_at, block_at)

@@ -30,7 +30,8 @@ _BATCH_TOKENS = 8192
 class Scored:
     """One validation text: `margin` is log P(injection) - log P(anything else), its worst window's.
 
-    Margins are before temperature; `sigmoid(margin / temperature)` is the score.
+    Margins are before temperature and prior; `sigmoid(margin / temperature)` is the score where
+    injections are as many as benign texts.
     """
 
     channel: str

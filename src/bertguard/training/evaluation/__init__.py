@@ -70,16 +70,18 @@ class ChannelFigures:
 class Report:
     """What an evaluation found.
 
-    `at` are the (flag_at, block_at) that the rows were judged by, per channel. `rows` are by
-    source; `slices` maps "category", "language" and "length" to rows, where the data tells them
-    apart. `scores` are (label, score) per channel, for plots; they are not written to files.
-    `disguises` are the rows of `robustness`, where it was asked for; `view_alarms` counts benign
-    texts that only a view makes suspicious, per channel, of those that were scanned whole.
-    `unscanned` counts the others; in all figures they have the score that `score_all` gives them.
+    `at` are the (flag_at, block_at) that the rows were judged by, per channel, and `prior` the
+    share of injections that the scores are for. `rows` are by source; `slices` maps "category",
+    "language" and "length" to rows, where the data tells them apart. `scores` are (label, score)
+    per channel, for plots; they are not written to files. `disguises` are the rows of `robustness`,
+    where it was asked for; `view_alarms` counts benign texts that only a view makes suspicious, per
+    channel, of those that were scanned whole. `unscanned` counts the others; in all figures they
+    have the score that `score_all` gives them.
     """
 
     model_id: str
     at: dict[str, tuple[float, float]]
+    prior: float
     rows: list[Row]
     channels: dict[str, ChannelFigures]
     unscanned: int
@@ -94,6 +96,7 @@ def evaluate(
     guard: Guard,
     examples: Sequence[Example],
     *,
+    prior: float = 0.5,
     flag_at: float | None = None,
     data: Sequence[str] = (),
     report: Callable[[int], None] | None = None,
@@ -103,6 +106,7 @@ def evaluate(
     Args:
         guard: as it would serve.
         examples: labelled texts.
+        prior: the share of injections that the guard's scores are for; its manifest says it.
         flag_at: judge "flagged" by this score in both channels, instead of the guard's own.
         data: names of the files, for the report.
         report: called with the number of texts done.
@@ -123,10 +127,11 @@ def evaluate(
         # A slice with one row says what the channel says.
         if len({row.name for row in found}) > 1:
             slices[name] = found
-    channels = {channel: table.figures(channel, rows) for channel in table.channels}
+    channels = {channel: table.figures(channel, rows, prior) for channel in table.channels}
     return Report(
         guard.model_id,
         at,
+        prior,
         rows,
         channels,
         len(unscanned),
@@ -251,7 +256,7 @@ class _Table:
                 groups.setdefault((example.channel, name), []).append(place)
         return [self._row(*group, places) for group, places in sorted(groups.items())]
 
-    def figures(self, channel: str, rows: Sequence[Row]) -> ChannelFigures:
+    def figures(self, channel: str, rows: Sequence[Row], prior: float) -> ChannelFigures:
         benign, hostile = self._of(channel, 0), self._of(channel, 1)
         labels, scores = [0] * len(benign) + [1] * len(hostile), benign + hostile
         recalls = [
@@ -262,7 +267,7 @@ class _Table:
         return ChannelFigures(
             ranking(labels, scores),
             ranking_intervals(labels, scores),
-            calibration_error(labels, scores),
+            calibration_error(labels, scores, prior),
             round(sum(recalls) / len(recalls), 4) if recalls else None,
         )
 

@@ -80,7 +80,7 @@ def _figure(
                 hatch=hatch,
                 color=style["color"],
             )
-        bins = calibration_bins(labels, scores)
+        bins = calibration_bins(labels, scores, report.prior)
         calibration.plot(
             [score for score, _, _ in bins], [share for _, share, _ in bins], "o-", **style
         )
@@ -91,7 +91,7 @@ def _figure(
         (roc, "ROC", "false positives (logarithmic)", "recall"),
         (precision, "Precision and recall", "recall", "precision"),
         (histogram, "Scores: plain benign, hatched injections", "score", "density"),
-        (calibration, "Calibration", "mean score", "share of injections"),
+        (calibration, "Calibration, at each model's prior", "mean score", "share of injections"),
         (thresholds, "Thresholds: solid recall, dashed false positives", "threshold", "share"),
     ):
         axes.set(title=title, xlabel=x, ylabel=y)

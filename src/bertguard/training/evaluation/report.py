@@ -89,12 +89,14 @@ def _models(reports: Sequence[Report]) -> Table:
         "blocked at",
         "data flagged at",
         "blocked at",
+        "scores for a share of injections of",
         "unscanned",
     )
     rows = [
         (
             report.model_id,
             *(f"{at:.4f}" for channel in ("prompt", "data") for at in report.at[channel]),
+            f"{report.prior:g}",
             str(report.unscanned),
         )
         for report in reports
