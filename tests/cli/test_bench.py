@@ -95,6 +95,20 @@ def test_latency_stands_beside_the_bare_session(checkpoint: Path) -> None:
         assert row["ratio"] == pytest.approx(row["check_ms"] / row["bare_ms"])
 
 
+def test_runtimes_stand_beside_what_is_served(checkpoint: Path) -> None:
+    """The same weights everywhere; a runtime that cannot be had says why, and the others count."""
+    rows = measured("runtimes", checkpoint)
+    names = [str(row["runtime"]) for row in rows]
+    assert names[:4] == [
+        "ONNX Runtime int8 (as served)", "ONNX Runtime fp32", "torch fp32", "torch bf16",
+    ]  # fmt: skip
+    assert names[4].startswith("torch.compile fp32")
+    assert names[5].startswith("OpenVINO")
+    assert rows[0]["times"] == 1
+    for name, row in zip(names, rows, strict=True):
+        assert row["tokens/s"] == "" if ": " in name else row["tokens/s"] > 0
+
+
 def test_throughput_stands_beside_the_best_arrangement(checkpoint: Path) -> None:
     """Bare sessions in several arrangements, the guard, the guard over HTTP, and the ceiling."""
     rows = measured("throughput", checkpoint)

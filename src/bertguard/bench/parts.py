@@ -19,7 +19,7 @@ Result = str | dict[str, object] | list[dict[str, object]]
 DEFAULT = (
     "size", "start", "memory", "latency", "profile", "throughput", "load", "loop", "growth", "chat",
 )  # fmt: skip
-NAMED = ("device", "training")
+NAMED = ("runtimes", "device", "training")
 PARTS = (*DEFAULT, *NAMED)
 
 
@@ -213,6 +213,16 @@ def _chat(options: Options) -> dict[str, Result]:
         return {"chat": measure_chat(guard.scorer, max(1, min(options.rounds // 6, 5)))}
 
 
+def _runtimes(options: Options) -> dict[str, Result]:
+    from bertguard.bench.runtimes import measure_runtimes
+    from bertguard.model.loading import find_checkpoint
+    from bertguard.model.onnx_scorer import usable_cores
+
+    directory = find_checkpoint(options.checkpoint)
+    rows = measure_runtimes(directory, options.rounds, options.seconds / 4, cores=usable_cores())
+    return {"runtimes": rows}
+
+
 def _device(options: Options) -> dict[str, Result]:
     from bertguard.bench.device import measure_device
     from bertguard.model.loading import find_checkpoint
@@ -240,6 +250,7 @@ _PARTS: dict[str, Callable[[Options], dict[str, Result]]] = {
     "loop": _loop,
     "growth": _growth,
     "chat": _chat,
+    "runtimes": _runtimes,
     "device": _device,
     "training": _training,
 }

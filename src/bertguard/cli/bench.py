@@ -10,7 +10,7 @@ import typer
 
 _PARTS = (
     "size, start, memory, latency, profile, throughput, load, loop, growth, chat; all of these by "
-    "default. With torch also device and training."
+    "default. With torch also runtimes, device and training."
 )
 
 

@@ -31,16 +31,20 @@ _ONE_NODE = "bertguard_one_node"
 _NODE = "MultiHeadAttention"
 
 
-def to_onnx(directory: Path, manifest: Manifest, file: Path) -> None:
+def to_onnx(directory: Path, manifest: Manifest, file: Path, *, one_node: bool = True) -> None:
     """The classifier as an fp32 ONNX graph: ids and segments `(batch, tokens)` -> logits.
 
-    The windows of a batch must be of one length: every id counts, there is no mask.
+    The windows of a batch must be of one length: every id counts, there is no mask. Without
+    `one_node` attention is of ONNX's own operators, which every runtime knows.
 
     Raises:
         CheckpointError: torch cannot export it.
     """
     classifier = load_classifier(directory, manifest)
-    _replace_attention(classifier.encoder)
+    if one_node:
+        _replace_attention(classifier.encoder)
+    else:
+        classifier.encoder.set_attn_implementation("eager")
     inputs = ["input_ids"]
     if manifest.channel == "token_type_ids":
         inputs.append("token_type_ids")
