@@ -106,7 +106,7 @@ def test_runtimes_stand_beside_what_is_served(checkpoint: Path) -> None:
     assert names[5].startswith("OpenVINO")
     assert rows[0]["times"] == 1
     for name, row in zip(names, rows, strict=True):
-        assert row["tokens/s"] == "" if ": " in name else row["tokens/s"] > 0
+        assert (str(row["tokens/s"]) == "") == (": " in name)
 
 
 def test_throughput_stands_beside_the_best_arrangement(checkpoint: Path) -> None:
