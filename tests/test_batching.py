@@ -329,6 +329,30 @@ def test_what_is_no_probability_is_an_error(
         submit(make(lambda batch: scores), [1]).result(timeout=10)
 
 
+def test_no_probability_for_one_text_fails_no_other(
+    make: Callable[..., MicroBatcher[str]], model: Model
+) -> None:
+    """Whoever can make the model say NaN has no say over texts that share its batch."""
+
+    def score(batch: Sequence[Window]) -> Sequence[float]:
+        found = model(batch)
+        return [math.nan if w.ids[0] == 13 else s for w, s in zip(batch, found, strict=True)]
+
+    batcher = make(score)
+    model.go.clear()
+    first = submit(batcher, [1])
+    model.started.acquire()
+    good, bad, several = (submit(batcher, numbers) for numbers in ([2], [13], [3, 13, 4]))
+    model.go.set()
+    assert [item.score for item in good.result(timeout=10)] == [score_of(2)]
+    for check in (bad, several):
+        with pytest.raises(ScorerError, match="not a probability"):
+            check.result(timeout=10)
+    assert first.result(timeout=10)
+    assert len(model.batches) < 4, "the texts were not in one batch"
+    assert batcher.waiting_cost == 0
+
+
 def test_a_model_that_raises_fails_its_batch_and_nothing_else(
     make: Callable[..., MicroBatcher[str]],
 ) -> None:

@@ -240,20 +240,21 @@ class Queue(Generic[Key]):
     def run_batch(self, batch: Batch[Key]) -> None:
         error: GuardError | None = None
         scores: Sequence[float] = ()
+        sound: Sequence[bool] = ()
         try:
             scores = self.score([window for _, _, window in batch.items])
-            if len(scores) != len(batch.items) or not all(
-                math.isfinite(score) and 0 <= score <= 1 for score in scores
-            ):
-                # A NaN compares false with every threshold: unnoticed, it would let all pass.
-                error = ScorerError("the model returned something that is not a probability")
+            if len(scores) != len(batch.items):
+                error = _no_probability()
+            # A NaN compares false with every threshold: unnoticed, it would let all pass. It is the
+            # failure of its own text, and not of those that happen to be beside it.
+            sound = [bool(0 <= score <= 1) for score in scores]
         except BaseException as caught:  # noqa: BLE001 - a panic in Rust is no Exception
             error = _failure(caught)
         with self.changed:
             for place, (check, key, window) in enumerate(batch.items):
-                if error is not None:
+                if error is not None or not sound[place]:
                     check.exhausted = True
-                    self.settle(check, error)
+                    self.settle(check, error or _no_probability())
                     continue
                 check.in_flight -= 1
                 check.scored.append(Scored(key, window.start, window.end, float(scores[place])))
@@ -268,6 +269,10 @@ def _failure(error: BaseException) -> ScorerError:
     failure = ScorerError(f"scoring failed with {type(error).__name__}")
     failure.__cause__ = error
     return failure
+
+
+def _no_probability() -> ScorerError:
+    return ScorerError("the model returned something that is not a probability")
 
 
 def closed() -> ScorerError:

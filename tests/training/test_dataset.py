@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -55,6 +56,17 @@ def test_a_dataset_folder_is_read_through_datasets(tmp_path: Path) -> None:
     write(tmp_path / "set", "jsonl", ROWS)
     examples = read_examples([f"hf:{tmp_path / 'set'}"])
     assert [example.label for example in examples] == [0, 1]
+
+
+def test_a_split_of_a_saved_dataset_is_named_or_missed(tmp_path: Path) -> None:
+    """Several splits under one folder, and one that was saved alone."""
+    rows = datasets.Dataset.from_list([{"text": "hi", "label": 0}])
+    datasets.DatasetDict({"test": rows}).save_to_disk(tmp_path / "several")
+    rows.save_to_disk(tmp_path / "one")
+    assert len(read_examples([f"hf:{tmp_path / 'several'}:test"])) == 1
+    for place, words in (("several", "no split train, but test"), ("one:test", "and no test")):
+        with pytest.raises(DataError, match=words):
+            read_examples([f"hf:{tmp_path / place}"])
 
 
 def test_channel_and_source_have_defaults(tmp_path: Path) -> None:

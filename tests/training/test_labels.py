@@ -25,14 +25,16 @@ def classes(names: list[str], labels: list[int], **more: list[int]) -> datasets.
 
 
 def places(rows: datasets.Dataset, directory: Path) -> list[str]:
-    """One dataset as a Parquet file, as a folder of such files, and as saved to the disk."""
+    """One dataset as a Parquet file, a folder of such files, and saved to the disk both ways."""
     (directory / "folder").mkdir()
     for file in (directory / "rows.parquet", directory / "folder" / "train-0.parquet"):
         rows.to_parquet(file)
     datasets.DatasetDict({"train": rows}).save_to_disk(directory / "saved")
+    rows.save_to_disk(directory / "one")
     return [
-        str(directory / "rows.parquet"), f"hf:{directory / 'folder'}", f"hf:{directory / 'saved'}"
-    ]  # fmt: skip
+        str(directory / "rows.parquet"),
+        *(f"hf:{directory / name}" for name in ("folder", "saved", "one")),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,8 @@ def measure_runtimes(
         first = 0.0
         for name, there, _ in opened:
             if there is None:
-                rows.append({"runtime": name} | dict.fromkeys((*_COLUMNS, "tokens/s", "times"), ""))
+                nothing = dict.fromkeys((*_COLUMNS, "tokens/s", "times"), "")
+                rows.append({"runtime": name, **nothing})
                 continue
             busy = _busy([there.open() for _ in range(cores)], feeds[_BUSY_TOKENS], seconds)
             first = first or busy

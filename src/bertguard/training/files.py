@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from bertguard.errors import DataError, MissingExtraError
 from bertguard.training.labels import by_name, is_column_name, must_be_labels, schema_names
@@ -153,14 +154,17 @@ def _parquet_rows(file: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
 
 
 def _hub_rows(name: str) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """Rows of a dataset by hub id or local folder: `owner/name`, `owner/name:split`."""
+    """Rows of a dataset by hub id or local folder: `owner/name`, `owner/name:split`.
+
+    A folder may be of `save_to_disk`, whether a dataset of one split or one of several.
+    """
     try:
         import datasets
     except ImportError as error:
         raise MissingExtraError("hf:<dataset>", "train") from error
     path, _, split = name.partition(":")
     try:
-        rows = datasets.load_dataset(path, split=split or "train")
+        rows = _hub_split(path, split)
     except Exception as error:  # the library raises many kinds
         raise DataError(f"hf:{name}: datasets could not load it ({_reasons(error)})") from error
     names = {
@@ -171,6 +175,21 @@ def _hub_rows(name: str) -> Iterator[tuple[int, Mapping[str, object]]]:
     must_be_labels(f"hf:{name}", names)
     for number, row in enumerate(rows, start=1):
         yield number, by_name(row, names) if names else row
+
+
+def _hub_split(path: str, split: str) -> Any:
+    import datasets
+
+    if not any((Path(path) / name).is_file() for name in ("state.json", "dataset_dict.json")):
+        return datasets.load_dataset(path, split=split or "train")
+    saved = datasets.load_from_disk(path)
+    if isinstance(saved, datasets.DatasetDict):
+        if (split or "train") not in saved:
+            raise ValueError(f"no split {split or 'train'}, but {', '.join(saved)}")
+        return saved[split or "train"]
+    if split and str(saved.split) != split:
+        raise ValueError(f"one split, {saved.split or 'without a name'}, and no {split}")
+    return saved
 
 
 def _reasons(error: BaseException) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from codecs import utf_8_decode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bertguard.wire.dialects import canonical_path
 
@@ -19,18 +19,32 @@ def is_part(path: str, headers: Sequence[tuple[str, str]]) -> bool:
     """Whether a body is a part of something, by its path or by any of its headers."""
     if _PART_PATH.search(canonical_path(path)):
         return True
-    command = offset = ""
+    told: dict[str, set[str]] = {}
     for name, value in headers:
-        told = value.strip().lower()
-        match name.lower():
-            case "content-range" if not _is_whole(told):
-                return True
-            case "x-goog-upload-command":
-                command = told
-            case "x-goog-upload-offset":
-                offset = told
+        told.setdefault(name.lower(), set()).add(value.strip().lower())
+    if not all(map(_is_whole, told.get("content-range", ()))) or _is_resumed(told):
+        return True
+    command = ",".join(told.get("x-goog-upload-command", ()))
+    offsets = told.get("x-goog-upload-offset", set())
     # Google's SDK sends files of more than 8 MB in pieces, and says of the last that it is.
-    return "upload" in command and not ("finalize" in command and offset in ("", "0"))
+    return "upload" in command and not ("finalize" in command and offsets <= {"", "0"})
+
+
+def _is_resumed(told: Mapping[str, set[str]]) -> bool:
+    """Whether a resumable upload brings less than the whole with this request.
+
+    Source: https://tus.io/protocols/resumable-upload, and of the same idea
+    https://datatracker.ietf.org/doc/draft-ietf-httpbis-resumable-upload/ (`Upload-Complete`, in
+    early versions `Upload-Incomplete`).
+    """
+    complete = told.get("upload-complete")
+    if told.get("upload-incomplete", {"?0"}) != {"?0"} or complete not in (None, {"?1"}):
+        return True
+    if "upload-offset" in told:
+        return complete is None or told["upload-offset"] != {"0"}
+    # What comes with the creation of an upload: nothing mostly, or the beginning, or all of it.
+    whole = ({"0"}, told.get("upload-length"))
+    return complete is None and "upload-length" in told and told.get("content-length") not in whole
 
 
 def uncut(raw: bytes) -> bytes:
