@@ -17,8 +17,10 @@ _KEYS = frozenset({
 # Beside the tools: OpenAI and Perplexity, Anthropic, Azure, xAI, Cohere.
 _BESIDE = ("web_search_options", "mcp_servers", "mcpServers", "data_sources", "dataSources",
            "search_parameters", "connectors")  # fmt: skip
+# What Gemini's agents find in the place that they work in: https://ai.google.dev/api/environments
+_MOUNTED = frozenset({"gcs", "repository", "skill_registry"})
 # Where none of these is, there is nothing to look for.
-HOSTS = frozenset({*_BESIDE, "tools"})
+HOSTS = frozenset({*_BESIDE, "tools", "sources"})
 
 
 def note_hosted(c: Collector, holder: dict[str, object], link: Link) -> None:
@@ -31,6 +33,10 @@ def note_hosted(c: Collector, holder: dict[str, object], link: Link) -> None:
         if isinstance(tool, dict) and _is_hosted(tool):
             place: Link = (link, "tools")
             c.note("hosted_tool", (place, number) if isinstance(tools, list) else place)
+    sources = holder.get("sources")
+    for number, source in enumerate(sources if isinstance(sources, list) else ()):
+        if isinstance(source, dict) and word(source, "type").lower() in _MOUNTED:
+            c.note("hosted_tool", ((link, "sources"), number))
 
 
 def _is_hosted(tool: dict[str, object]) -> bool:
