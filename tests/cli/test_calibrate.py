@@ -125,7 +125,7 @@ def test_scores_for_other_traffic_decide_nothing_otherwise(
 
 def test_a_prior_is_a_share(checkpoint: Path, traffic: Path) -> None:
     """Where everything or nothing is an injection no text says anything."""
-    for prior in ("0", "1", "7"):
+    for prior in ("0", "1", "7", "1e-05", "nan"):
         code, _, stderr = run("calibrate", checkpoint, traffic, "--prior", prior)
         assert (code, f"--prior {prior} is no share" in stderr) == (2, True)
 

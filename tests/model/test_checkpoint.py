@@ -54,6 +54,14 @@ def flip(name: str) -> Callable[[Path], None]:
     return apply
 
 
+def test_a_manifest_of_the_first_format_has_scores_of_even_odds(copy: Path) -> None:
+    """It says no prior; what it decided before it decides now."""
+    before = read_manifest(copy)
+    edit(lambda m: (m.pop("prior"), m.update(format_version=1)))(copy)
+    assert read_manifest(copy) == before
+    assert before.prior == 0.5
+
+
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

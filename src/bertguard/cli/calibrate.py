@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+# Below it scores that matter are all near 0, and thresholds of six digits too coarse.
+_RAREST = 0.001
+
 
 def command(
     checkpoint: Annotated[
@@ -46,8 +49,10 @@ def command(
 
     from bertguard.errors import ConfigurationError, MissingExtraError
 
-    if prior is not None and not 0 < prior < 1:
-        raise ConfigurationError(f"--prior {prior:g} is no share; use a number between 0 and 1")
+    if prior is not None and not _RAREST <= prior <= 1 - _RAREST:
+        raise ConfigurationError(
+            f"--prior {prior:g} is no share to tell scores by; use {_RAREST:g} to {1 - _RAREST:g}"
+        )
     try:
         from bertguard.model.writing import must_be_writable, whole, writing
         from bertguard.training.calibration import with_prior

@@ -23,7 +23,9 @@ from typing import Literal, Self
 from bertguard.errors import CheckpointError, ConfigurationError
 
 FORMAT = "bertguard"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# The first said no prior: its scores are those of one half.
+_READ_VERSIONS = (1, 2)
 
 MANIFEST = "guard.json"
 CONFIG = "config.json"
@@ -130,10 +132,10 @@ class Manifest:
                 f'{file}: "format" is not "{FORMAT}"; this is no bertguard checkpoint'
             )
         version = document.pop("format_version", None)
-        if version != FORMAT_VERSION:
+        if version not in _READ_VERSIONS:
             raise CheckpointError(
-                f"{file}: format_version is {version!r}, this bertguard reads {FORMAT_VERSION}; "
-                "upgrade bertguard, or export the checkpoint again"
+                f"{file}: format_version is {version!r}, this bertguard reads up to "
+                f"{FORMAT_VERSION}; upgrade bertguard, or export the checkpoint again"
             )
         try:
             document["labels"] = tuple(document["labels"])

@@ -137,9 +137,10 @@ def at_prior(score: float, before: float, prior: float) -> float:
 def with_prior(manifest: Manifest, prior: float) -> Manifest:
     """The manifest for other traffic: scores and thresholds move, no decision does."""
     thresholds = {
+        # As they are: rounded they could fall on the other side of a score.
         channel: (
-            round(at_prior(flag_at, manifest.prior, prior), 6),
-            round(at_prior(block_at, manifest.prior, prior), 6),
+            at_prior(flag_at, manifest.prior, prior),
+            at_prior(block_at, manifest.prior, prior),
         )
         for channel, (flag_at, block_at) in manifest.thresholds.items()
     }

@@ -53,9 +53,9 @@ def model_card(manifest: Manifest) -> str:
         behind = behind if isinstance(behind, Mapping) else {}
         cells = (
             channel,
-            flag_at,
+            f"{flag_at:.6g}",
             _interval(behind.get("flag_interval")),
-            block_at,
+            f"{block_at:.6g}",
             _interval(behind.get("block_interval")),
             f"{manifest.temperature[channel]:.3f}{_whose(behind)}",
             _texts_behind(behind),
