@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 from bertguard.bench.bare import BareModel, Feed, feed_of
 from bertguard.bench.texts import text_of
 from bertguard.errors import MissingExtraError
-from bertguard.model.checkpoint import ONNX_INT8, Manifest, read_manifest
-from bertguard.model.tokenization import WindowTokenizer
 
 if TYPE_CHECKING:
     import torch
+
+    from bertguard.model.checkpoint import Manifest
 
 TOKENS = (16, 64, 128, 256)
 _BUSY_TOKENS = 64
@@ -62,6 +62,9 @@ def measure_runtimes(
     """
     if any(find_spec(name) is None for name in ("torch", "transformers", "onnxscript")):
         raise MissingExtraError("guard bench runtimes", "train")
+    from bertguard.model.checkpoint import read_manifest
+    from bertguard.model.tokenization import WindowTokenizer
+
     manifest = read_manifest(directory)
     tokenizer = WindowTokenizer.from_checkpoint(directory, manifest)
     feeds = {
@@ -99,6 +102,7 @@ _COLUMNS = tuple(f"{tokens} tokens (ms)" for tokens in TOKENS)
 def _runtimes(
     directory: Path, manifest: Manifest, scratch: Path, feeds: Sequence[Feed]
 ) -> Iterator[Runtime]:
+    from bertguard.model.checkpoint import ONNX_INT8
     from bertguard.model.onnx_graph import to_onnx
 
     if (directory / ONNX_INT8).is_file():
