@@ -35,7 +35,7 @@ guardrails:
       default_on: true
       run_in_parallel: true
       device: cpu
-      thresholds: {{data: {{flag_at: 0.85, block_at: 0.95}}}}
+      thresholds: {{data: {{flag_at: 0.4, block_at: 0.7}}}}
 """
 
 

@@ -44,7 +44,7 @@ class BertguardGuardrail(CustomGuardrail):  # type: ignore[misc]  # litellm is n
         device: where it is scored, e.g. `cpu`, `cuda:1`, `auto`.
         shadow: report, never block.
         on_unscanned: `block`, `flag` or `allow` what could not be scored.
-        thresholds: per channel, e.g. `{"data": {"flag_at": 0.8, "block_at": 0.95}}`; a channel
+        thresholds: per channel, e.g. `{"data": {"flag_at": 0.6, "block_at": 0.9}}`; a channel
             that is left out uses the checkpoint's own.
         guard: a guard that is there already; the arguments above are then unused.
         **litellm_params: what LiteLLM passes on from its configuration.
