@@ -36,6 +36,16 @@ def test_path_and_headers_say_so(path: str, headers: dict[str, str], part: bool)
     assert is_part(path, list(headers.items())) == part
 
 
+@pytest.mark.parametrize("last", ["upload", "upload, finalize"])
+def test_of_two_headers_either_may_be_read(last: str) -> None:
+    """Which of them the upstream follows is not known, so each has to say that this is all."""
+    both = {"upload", "upload, finalize"}
+    headers = [("x-goog-upload-command", told) for told in (*both - {last}, last)]
+    assert is_part("/x", headers)
+    assert is_part("/x", [("upload-complete", "?1"), ("upload-complete", "?0")])
+    assert not is_part("/x", [("upload-complete", "?1"), ("upload-complete", "?1")])
+
+
 @pytest.mark.parametrize("text", ["", "a", "aé", "é語𝄞", "𝄞語é"])
 def test_a_character_cut_at_either_end_is_dropped_and_nothing_else(text: str) -> None:
     """Wherever the cut is: what is left are the characters that are whole."""

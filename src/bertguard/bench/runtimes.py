@@ -11,7 +11,6 @@ import io
 import itertools
 import logging
 import tempfile
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from bertguard.bench.bare import BareModel, Feed, feed_of
+from bertguard.bench.bare import Arrangement, BareModel, Feed, feed_of
 from bertguard.bench.texts import text_of
 from bertguard.errors import MissingExtraError
 
@@ -55,7 +54,8 @@ def measure_runtimes(
     """Milliseconds of one text by its tokens, and tokens per second of all cores, per runtime.
 
     Medians of `rounds` taken in turns; `times` is the throughput against the first row, which is
-    what the guard serves. Where a runtime cannot be had, its name says why.
+    what the guard serves where there is an int8 file. Where a runtime cannot be had, its name says
+    why.
 
     Raises:
         MissingExtraError: torch, which the fp32 models come from, is not installed.
@@ -71,32 +71,33 @@ def measure_runtimes(
         tokens: feed_of([next(tokenizer.windows(text_of(tokens), "prompt"))]) for tokens in TOKENS
     }
     with tempfile.TemporaryDirectory(prefix="bertguard-runtimes-") as scratch, _one_thread():
-        opened: list[tuple[str, Runtime | None, Run | None]] = []
-        for runtime in _runtimes(directory, manifest, Path(scratch), list(feeds.values())):
+        runs: dict[str, Run] = {}
+        rows: list[dict[str, object]] = []
+        runtimes = list(_runtimes(directory, manifest, Path(scratch), list(feeds.values())))
+        for runtime in runtimes:
+            row: dict[str, object] = {"runtime": runtime.name}
             try:
                 run = runtime.open()
                 run(feeds[TOKENS[0]])
             except Exception as error:  # noqa: BLE001 - a foreign runtime; the others still count
-                opened.append((f"{runtime.name}: {type(error).__name__}", None, None))
+                row["runtime"] = f"{runtime.name}: {type(error).__name__}"
+                row |= dict.fromkeys((*_COLUMNS, *_TOGETHER), "")
             else:
-                opened.append((runtime.name, runtime, run))
-        alone = _alone([run for _, _, run in opened if run is not None], feeds, rounds)
-        rows: list[dict[str, object]] = []
+                runs[runtime.name] = run
+            rows.append(row)
+        alone = dict(zip(runs, _alone(list(runs.values()), feeds, rounds), strict=True))
         first = 0.0
-        for name, there, _ in opened:
-            if there is None:
-                nothing = dict.fromkeys((*_COLUMNS, "tokens/s", "times"), "")
-                rows.append({"runtime": name, **nothing})
-                continue
-            busy = _busy([there.open() for _ in range(cores)], feeds[_BUSY_TOKENS], seconds)
-            first = first or busy
-            row: dict[str, object] = {"runtime": name}
-            row |= dict(zip(_COLUMNS, alone.pop(0), strict=True))
-            rows.append(row | {"tokens/s": busy, "times": busy / first})
+        for runtime, row in zip(runtimes, rows, strict=True):
+            if runtime.name in runs:
+                busy = _busy([runtime.open() for _ in range(cores)], feeds[_BUSY_TOKENS], seconds)
+                first = first or busy
+                row |= dict(zip(_COLUMNS, alone[runtime.name], strict=True))
+                row |= dict(zip(_TOGETHER, (busy, busy / first), strict=True))
     return rows
 
 
 _COLUMNS = tuple(f"{tokens} tokens (ms)" for tokens in TOKENS)
+_TOGETHER = ("tokens/s", "times")
 
 
 def _runtimes(
@@ -200,22 +201,19 @@ def _alone(runs: Sequence[Run], feeds: dict[int, Feed], rounds: int) -> list[tup
 
 def _busy(runs: Sequence[Run], feed: Feed, seconds: float) -> float:
     """Tokens per second of so many threads, each with a model of its own."""
-    done = [0] * len(runs)
-    for run in runs:
-        run(feed)
-    begun = time.perf_counter()
+    tokens = feed["input_ids"].size
 
-    def work(number: int) -> None:
-        while time.perf_counter() < begun + seconds:
-            runs[number](feed)
-            done[number] += 1
+    def counted(run: Run) -> Callable[[], int]:
+        run(feed)  # warm
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(runs))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(done) * feed["input_ids"].size / (time.perf_counter() - begun)
+        def call() -> int:
+            run(feed)
+            return tokens
+
+        return call
+
+    done, took = Arrangement("", tuple(map(counted, runs))).tokens_in(seconds)
+    return done / took
 
 
 @contextmanager

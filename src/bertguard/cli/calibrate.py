@@ -55,10 +55,9 @@ def command(
         )
     try:
         from bertguard.model.writing import must_be_writable, whole, writing
-        from bertguard.training.calibration import with_prior
         from bertguard.training.card import model_card
         from bertguard.training.examples import read_examples
-        from bertguard.training.thresholds import fit_thresholds, with_thresholds
+        from bertguard.training.thresholds import fit_thresholds, with_prior, with_thresholds
     except ImportError as error:
         raise MissingExtraError("guard calibrate", "train") from error
     from bertguard.cli.options import patient_guard

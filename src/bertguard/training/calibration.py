@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from bertguard.model.checkpoint import Manifest
 from bertguard.training.examples import CORPUS
 from bertguard.training.metrics import Interval, share_interval
 from bertguard.training.validation import Scored
@@ -132,19 +131,6 @@ def at_prior(score: float, before: float, prior: float) -> float:
     """
     hostile = score * prior / before
     return hostile / (hostile + (1 - score) * (1 - prior) / (1 - before))
-
-
-def with_prior(manifest: Manifest, prior: float) -> Manifest:
-    """The manifest for other traffic: scores and thresholds move, no decision does."""
-    thresholds = {
-        # As they are: rounded they could fall on the other side of a score.
-        channel: (
-            at_prior(flag_at, manifest.prior, prior),
-            at_prior(block_at, manifest.prior, prior),
-        )
-        for channel, (flag_at, block_at) in manifest.thresholds.items()
-    }
-    return replace(manifest, prior=prior, thresholds=thresholds)
 
 
 def cautious(fitted: float, before: float, *, benign: int, rate: float) -> float:

@@ -14,6 +14,7 @@ from bertguard.training.calibration import (
     BLOCK_RATE,
     FLAG_RATE,
     LEAST_BENIGN,
+    at_prior,
     bounded,
     cautious,
     thresholds_for,
@@ -134,3 +135,16 @@ def with_thresholds(manifest: Manifest, fitted: dict[str, Fitted]) -> Manifest:
         }
     new = {channel: (one.flag_at, one.block_at) for channel, one in fitted.items()}
     return replace(manifest, thresholds={**manifest.thresholds, **new}, calibration=calibration)
+
+
+def with_prior(manifest: Manifest, prior: float) -> Manifest:
+    """The manifest for other traffic: scores and thresholds move, no decision does."""
+    thresholds = {
+        # As they are: rounded they could fall on the other side of a score.
+        channel: (
+            at_prior(flag_at, manifest.prior, prior),
+            at_prior(block_at, manifest.prior, prior),
+        )
+        for channel, (flag_at, block_at) in manifest.thresholds.items()
+    }
+    return replace(manifest, prior=prior, thresholds=thresholds)

@@ -24,10 +24,12 @@ def is_part(path: str, headers: Sequence[tuple[str, str]]) -> bool:
         told.setdefault(name.lower(), set()).add(value.strip().lower())
     if not all(map(_is_whole, told.get("content-range", ()))) or _is_resumed(told):
         return True
-    command = ",".join(told.get("x-goog-upload-command", ()))
-    offsets = told.get("x-goog-upload-offset", set())
+    first = told.get("x-goog-upload-offset", set()) <= {"", "0"}
     # Google's SDK sends files of more than 8 MB in pieces, and says of the last that it is.
-    return "upload" in command and not ("finalize" in command and offsets <= {"", "0"})
+    return any(
+        "upload" in command and not ("finalize" in command and first)
+        for command in told.get("x-goog-upload-command", ())
+    )
 
 
 def _is_resumed(told: Mapping[str, set[str]]) -> bool:
