@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from bertguard.segments import Channel, Role, Segment
 from bertguard.wire.json_text import unescaped
-from bertguard.wire.vocabulary import is_quotable, is_short
+from bertguard.wire.vocabulary import QUOTABLE_WORDS, is_quotable, is_short
 
 # A place in a document, cheap to make and turned into a JSON pointer only where something stands:
 # the place of the holder and the key in it; the root is the pointer's prefix.
@@ -68,7 +68,7 @@ def point(link: Link) -> str:
         keys.append(key)
     pointer = link
     for key in reversed(keys):
-        if isinstance(key, str) and not is_quotable(key):
+        if isinstance(key, str) and key not in QUOTABLE_WORDS and not is_quotable(key):
             break
         pointer += f"/{key}"
     return pointer
@@ -92,6 +92,8 @@ class Collector:
         self.notes: dict[str, None] = {}
         self._kept: list[object] = []
         self.read: dict[int, set[str | int]] = {}
+        # Objects of which nothing is left to read.
+        self.whole: set[int] = set()
         self.regions: dict[int, Voice] = {}
         # Set while a document of no known format is read, or at a path that another reader could
         # take for another one: there "system" is only a word, and a text may not be trusted

@@ -112,9 +112,19 @@ def run(document: dict[str, object], c: Collector, link: Link = "") -> None:
     thread(document, c, link)
 
 
+_PLAIN = {"role", "content"}
+
+
 def turn(message: dict[str, object], c: Collector, link: Link) -> None:
     """One message of a conversation."""
-    voice = VOICES.get(word(message, "role"), UNKNOWN)
+    role = word(message, "role")
+    voice = VOICES.get(role, UNKNOWN)
+    if message.keys() == _PLAIN and role in VOICES and isinstance(message["content"], str):
+        # A chat of many turns is almost only this, and is sent again with every turn.
+        text = c.text(message, "content", voice, link)
+        c.turn(voice, [text] if text else [], link)
+        c.whole.add(id(message))
+        return
     c.region(message, voice)
     texts = read_content(c, message, "content", voice, link)
     # The front end of the Vercel AI SDK says `parts`: https://ai-sdk.dev/docs/reference

@@ -84,7 +84,7 @@ def gather(
             if (
                 key not in taken and not (formal and _names(key, inner))
                 if isinstance(inner, str)
-                else isinstance(inner, dict | list)
+                else isinstance(inner, dict | list) and id(inner) not in c.whole
             )
         ]
     return short

@@ -113,5 +113,8 @@ PROTOCOL_WORDS = frozenset(
     """.split()
 )
 
+QUOTABLE_WORDS = frozenset(filter(is_quotable, PROTOCOL_WORDS))
+"""Those of the words that a pointer may hold, so that it need not look at most keys."""
+
 NEVER_VALUES = frozenset({"instructions", "prompt", "prompts", "messages", "context", "role"})
 """Words of the list above that the formats use as keys only: as a value each is somebody's word."""
