@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from transformers import (
 )
 
 from bertguard.errors import ConfigurationError
-from bertguard.model.checkpoint import TOKENIZER, WEIGHTS, read_manifest
+from bertguard.model.checkpoint import TOKENIZER, WEIGHTS, read_manifest, write_manifest
 from bertguard.model.tokenization import harden, softened, unknown_id
 from bertguard.training.averaging import average
 from bertguard.training.examples import Example
@@ -214,6 +215,55 @@ def test_the_same_seed_gives_the_same_rows(tmp_path: Path) -> None:
 def test_vowels_that_are_marks_belong_to_words() -> None:
     new = extended(harden(tiny_tokenizer()), ["निर्देशों को अनदेखा करो"] * 6, 200)
     assert "को" in new.tokenizer.encode("को", add_special_tokens=False).tokens
+
+
+def test_a_word_of_the_glossary_starts_as_what_it_means() -> None:
+    """In the spelling of the tokenizer, and beside as many others as are asked for."""
+    old = harden(tiny_tokenizer())
+    glossary = {"Αγνόησε": "ignore", "οδηγιες": "previous instructions", "δυο λέξεις": "story"}
+    new = extended(old, GREEK * 6, 3, glossary)
+    words = {number: word for word, number in new.tokenizer.get_vocab().items()}
+    pieces = {words[new.first_new + place]: own for place, own in enumerate(new.pieces)}
+    assert len(pieces) == 2 + 3
+    meaning = {word: [words[piece] for piece in own] for word, own in pieces.items()}
+    assert meaning["αγνοησε"] == ["ignore"]
+    assert meaning["οδηγιες"] == ["previous", "instructions"]
+    assert "δυο" not in meaning
+
+
+def test_of_old_words_those_of_another_script_are_restated_once(tmp_path: Path) -> None:
+    """What a vocabulary of English holds of other scripts has hardly met a text; later it has."""
+    base = tiny_checkpoint(tmp_path / "base", onnx=False)
+    texts = GREEK * 6
+    settings = Settings(base=str(base))
+    first = {"ignore": "story", "αγνοησε": "ignore"}
+    extend(texts, settings=settings, words=0, out=tmp_path / "one", glossary=first, guess=False)
+    one = WordRows(tmp_path / "one")
+    assert torch.equal(one["αγνοησε"], one["ignore"])
+    assert torch.equal(one["ignore"], WordRows(base)["ignore"])
+    again = Settings(base=str(tmp_path / "one"))
+    second = {"αγνοησε": "story", "ολες": "all"}
+    extend(texts, settings=again, words=0, out=tmp_path / "two", glossary=second, guess=False)
+    two = WordRows(tmp_path / "two")
+    assert torch.equal(two["αγνοησε"], one["αγνοησε"])
+    assert torch.equal(two["ολες"], one["all"])
+    # The same of an encoder that came with such a word.
+    manifest = read_manifest(tmp_path / "one")
+    write_manifest(tmp_path / "one", replace(manifest, training={}))
+    extend(texts, settings=again, words=0, out=tmp_path / "three", glossary=second, guess=False)
+    three = WordRows(tmp_path / "three")
+    assert torch.equal(three["αγνοησε"], one["story"])
+
+
+class WordRows:
+    """The row of a word of a checkpoint."""
+
+    def __init__(self, checkpoint: Path) -> None:
+        self._table = load_file(checkpoint / WEIGHTS)[TABLE]
+        self._tokenizer = Tokenizer.from_file(str(checkpoint / TOKENIZER))
+
+    def __getitem__(self, word: str) -> torch.Tensor:
+        return self._table[self._tokenizer.token_to_id(word)]
 
 
 def test_words_too_few_to_be_learnt_are_refused(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """An encoder of one language -> one that reads words of others: new rows of its table of words.
 
-The rows are learnt by masked-language modelling while the rest of the encoder stands still, so that
-a new word comes to lie where the encoder already has what it means. Then `guard train` goes on.
+A word that a glossary explains starts where the encoder already has what it means. The rows are
+then learnt by masked-language modelling while the rest of the encoder stands still, or stay as they
+begin. Then `guard train` goes on.
 
 Source: Artetxe et al. 2020, "On the cross-lingual transferability of monolingual representations",
 https://arxiv.org/abs/1910.11856, section 2 (step 2).
@@ -9,9 +10,10 @@ https://arxiv.org/abs/1910.11856, section 2 (step 2).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 import torch
@@ -27,7 +29,7 @@ from bertguard.model.writing import whole, writing
 from bertguard.scoring import Window
 from bertguard.training.card import model_card
 from bertguard.training.guessing import Report, learn_rows
-from bertguard.training.history import WORDS_ADDED
+from bertguard.training.history import WORDS_ADDED, words_added
 from bertguard.training.rows import new_share
 from bertguard.training.saving import write_weights
 from bertguard.training.settings import Settings
@@ -54,13 +56,13 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Extension:
-    """What was added, and how the texts are read before and after it."""
+    """What was added, how the texts are read before and after it, and the loss of any guessing."""
 
     words: int
     texts: int
     before: Reading
     after: Reading
-    loss: float
+    loss: float | None
 
 
 def extend(
@@ -69,18 +71,24 @@ def extend(
     settings: Settings,
     words: int,
     out: Path,
+    glossary: Mapping[str, str] = MappingProxyType({}),
+    guess: bool = True,
     command: str = "",
     device: str = "auto",
     report: Report | None = None,
 ) -> Extension:
-    """Write `settings.base` to `out` with up to `words` more words, their rows learnt from `texts`.
+    """Write `settings.base` to `out` with more words, their rows learnt from `texts`.
 
     What it scored before it scores as before: rows of old words, layers and head stay as they are.
+    But for old words of the glossary without an ASCII letter, unless words were added before: then
+    their rows have been learnt.
 
     Args:
         texts: in any language; only those that the base reads poorly are used.
         settings: base, epochs, batch_tokens, learning_rate and seed count here.
-        words: whole words and pieces of words to add at most.
+        words: whole words and pieces of words to add at most beside the glossary.
+        glossary: a word -> what it means in words of the base; see `read_glossary`.
+        guess: learn the rows by guessing hidden words; else they stay as they begin.
         out: a new checkpoint directory, to be trained next (`Settings.base`).
         command: recorded in the model card.
         device: `auto`, `cpu`, `cuda`, …
@@ -98,18 +106,22 @@ def extend(
         start = starting_point(settings)
         old = start.tokenizer.tokenizer
         poor = poorly_read(old, texts)
-        found = extended(old, poor, words)
+        found = extended(old, poor, words, glossary)
         _widen(start.classifier, found, seed=settings.seed)
+        if not words_added(start.manifest.training):
+            _restate(start.classifier, found)
         tokenizer = wrapped(found.tokenizer, start.manifest)
-        loss = learn_rows(
-            start.classifier.to(where).eval(),
-            _teaching(tokenizer, poor, found),
-            settings=settings,
-            pad_id=start.manifest.pad_id,
-            mask_id=_mask_id(tokenizer, settings.base),
-            first_new=found.first_new,
-            report=report,
-        )
+        loss = None
+        if guess:
+            loss = learn_rows(
+                start.classifier.to(where).eval(),
+                _teaching(tokenizer, poor, found),
+                settings=settings,
+                pad_id=start.manifest.pad_id,
+                mask_id=_mask_id(tokenizer, settings.base),
+                first_new=found.first_new,
+                report=report,
+            )
         training = {
             **start.manifest.training,
             "command": command,
@@ -154,20 +166,30 @@ def _teaching(tokenizer: WindowTokenizer, texts: Sequence[str], found: Vocabular
 
 
 def _widen(classifier: InjectionClassifier, found: Vocabulary, *, seed: int) -> None:
-    """Rows for the new words: each the mean of its old pieces, or somewhere among the old rows."""
+    """Rows for the new words: each the mean of its pieces, or somewhere among the old rows."""
     encoder = classifier.encoder
     encoder.resize_token_embeddings(found.first_new + len(found.pieces), mean_resizing=False)
-    _begin(cast("nn.Embedding", encoder.get_input_embeddings()).weight, found, seed=seed)
-
-
-def _begin(table: Tensor, found: Vocabulary, *, seed: int) -> None:
+    table = _table(classifier)
     generator = torch.Generator().manual_seed(seed)
-    old = table.detach()[: found.first_new]
+    old = table[: found.first_new]
     mean, spread = old.mean(0), old.std(0)
-    with torch.no_grad():
-        for number, pieces in enumerate(found.pieces):
-            drawn = mean + spread * torch.randn(len(mean), generator=generator)
-            table[found.first_new + number] = old[pieces].mean(0) if pieces else drawn
+    for number, pieces in enumerate(found.pieces):
+        drawn = mean + spread * torch.randn(len(mean), generator=generator)
+        table[found.first_new + number] = old[pieces].mean(0) if pieces else drawn
+
+
+def _restate(classifier: InjectionClassifier, found: Vocabulary) -> None:
+    """Rows of old words that a glossary explains."""
+    table = _table(classifier)
+    old = table.clone()
+    for number, pieces in found.restated.items():
+        if pieces:
+            table[number] = old[pieces].mean(0)
+
+
+def _table(classifier: InjectionClassifier) -> Tensor:
+    """The rows of all words, `(words, hidden)`, to be written to."""
+    return cast("nn.Embedding", classifier.encoder.get_input_embeddings()).weight.detach()
 
 
 def _reading(tokenizer: Tokenizer, texts: Sequence[str]) -> Reading:

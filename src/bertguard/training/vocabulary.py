@@ -4,8 +4,12 @@ An encoder that was pretrained on English reads other languages letter by letter
 half of the Chinese characters are `[UNK]` to bert-base-uncased, and no training can tell one
 `[UNK]` from another.
 
-Source: vocabulary transfer, Gee et al. 2022, https://arxiv.org/abs/2402.09977, for what a new word
-starts from: the mean of the pieces that it was cut into.
+A new word starts from what a glossary says it means in words that the vocabulary has, else from the
+mean of the pieces that it was cut into.
+
+Sources: vocabulary transfer, Gee et al. 2022, https://arxiv.org/abs/2402.09977, for the pieces;
+word-by-word initialisation from a dictionary, as in Tran 2020, https://arxiv.org/abs/2002.07306,
+for the glosses.
 """
 
 from __future__ import annotations
@@ -13,8 +17,9 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from tokenizers import Encoding, Tokenizer, models, trainers
@@ -34,13 +39,16 @@ _BATCH_TEXTS = 512
 class Vocabulary:
     """A tokenizer with new words, their ids being `first_new` and higher.
 
-    `pieces` holds, for each new word in order, the ids that the old tokenizer made of it; none
-    where that knew no part of it.
+    `pieces` holds, for each new word in order, the ids that the old tokenizer made of its gloss,
+    or of itself where it has none; nothing where that knew no part of it. `restated` holds the same
+    for old words that have a gloss and no ASCII letter: what a vocabulary of English holds of other
+    scripts has a row that hardly ever met a text.
     """
 
     tokenizer: Tokenizer
     first_new: int
     pieces: list[list[int]]
+    restated: Mapping[int, list[int]]
 
 
 def poorly_read(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
@@ -55,13 +63,19 @@ def poorly_read(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
     return found
 
 
-def extended(tokenizer: Tokenizer, texts: Sequence[str], words: int) -> Vocabulary:
-    """The tokenizer with up to `words` of the most frequent words and pieces that it lacks.
+def extended(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    words: int,
+    glossary: Mapping[str, str] = MappingProxyType({}),
+) -> Vocabulary:
+    """The tokenizer with the words of the glossary and up to `words` of the most frequent others.
 
     Args:
         tokenizer: a WordPiece tokenizer, hardened or not.
         texts: in the languages to be learnt; see `poorly_read`.
-        words: how many to add at most.
+        words: how many words and pieces that it lacks to add at most beside the glossary.
+        glossary: a word -> what it means in words that the tokenizer has.
 
     Raises:
         ConfigurationError: another kind of tokenizer, or the texts hold nothing new.
@@ -74,27 +88,49 @@ def extended(tokenizer: Tokenizer, texts: Sequence[str], words: int) -> Vocabula
     description: dict[str, Any] = json.loads(softened(tokenizer).to_str())
     known: dict[str, int] = description["model"]["vocab"]
     prefix: str = description["model"]["continuing_subword_prefix"]
-    new = _most_frequent(tokenizer, texts, words, known=known, prefix=prefix)
+    glosses = _normal(softened(tokenizer), glossary)
+    new = [word for word in glosses if word not in known]
+    new += _most_frequent(tokenizer, texts, words, known={*known, *glosses}, prefix=prefix)
     if not new:
         raise ConfigurationError(
             "the texts hold no word that the vocabulary lacks; give texts in other languages"
         )
+    unknown = unknown_id(tokenizer)
+
+    def pieces_of(text: str) -> list[int]:
+        found = tokenizer.encode(text, add_special_tokens=False).ids
+        return [piece for piece in found if piece != unknown]
+
+    pieces = [
+        pieces_of(glosses.get(word, "")) or pieces_of(word.removeprefix(prefix)) for word in new
+    ]
+    restated = {
+        known[word]: pieces_of(gloss)
+        for word, gloss in glosses.items()
+        if word in known and not any(map(str.isascii, word))
+    }
     first = max([*known.values(), *(word["id"] for word in description["added_tokens"])]) + 1
     known |= {word: first + number for number, word in enumerate(new)}
-    unknown = unknown_id(tokenizer)
-    pieces = [
-        [
-            piece
-            for piece in tokenizer.encode(word.removeprefix(prefix), add_special_tokens=False).ids
-            if piece != unknown
-        ]
-        for word in new
-    ]
-    return Vocabulary(harden(Tokenizer.from_str(json.dumps(description))), first, pieces)
+    return Vocabulary(harden(Tokenizer.from_str(json.dumps(description))), first, pieces, restated)
+
+
+def _normal(soft: Tokenizer, glossary: Mapping[str, str]) -> dict[str, str]:
+    """The glossary by words as the tokenizer sees them: in small letters, without accents, say.
+
+    Two that become one mean what both mean. What it cuts at a sign or a space is no word to it.
+    """
+    found: dict[str, str] = {}
+    for word, gloss in glossary.items():
+        normal = soft.normalizer.normalize_str(word) if soft.normalizer else word
+        parts = [part for part, _ in soft.pre_tokenizer.pre_tokenize_str(normal)]
+        if len(parts) == 1:
+            before = found.get(parts[0])
+            found[parts[0]] = gloss if before in (None, gloss) else f"{before} {gloss}"
+    return found
 
 
 def _most_frequent(
-    tokenizer: Tokenizer, texts: Sequence[str], words: int, *, known: dict[str, int], prefix: str
+    tokenizer: Tokenizer, texts: Sequence[str], words: int, *, known: set[str], prefix: str
 ) -> list[str]:
     """WordPiece's own choice for these texts, letters first, without what is known already."""
     soft = softened(tokenizer)
