@@ -68,3 +68,22 @@ def test_texts_that_hold_nothing_new_are_one_line(tmp_path: Path) -> None:
     assert code == 2
     assert stderr.startswith("guard: error: the texts hold no word that the vocabulary lacks")
     assert stderr.count("\n") == 1
+
+
+def test_a_glossary_says_what_new_words_start_as(data: Path, tmp_path: Path) -> None:
+    """Without a pass over the texts they stay so, and no loss is told."""
+    base = tiny_checkpoint(tmp_path / "base", onnx=False)
+    glossary = tmp_path / "greek.tsv"
+    glossary.write_text("αγνοησε\tignore\nολες\tall\n", encoding="utf-8")
+    options = ("--glossary", glossary, "--words", "0", "--epochs", "0")
+    code, stdout, stderr = run("extend", data, "--base", base, "--out", tmp_path / "out", *options)
+    assert code == 0, stderr
+    assert "; loss" not in stdout
+    # With their letters, without which they would not be read.
+    letters = len({*"αγνοησεολες"})
+    assert words_added(read_manifest(tmp_path / "out").training) == 2 + 2 * letters
+    assert "were unknown and 0 are" not in stdout
+    glossary.write_text("αγνοησε ignore\n", encoding="utf-8")
+    code, _, stderr = run("extend", data, "--base", base, "--out", tmp_path / "no", *options)
+    assert code == 2
+    assert stderr.startswith(f"guard: error: {glossary}, line 1: expected a word, a tab")

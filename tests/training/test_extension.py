@@ -224,7 +224,10 @@ def test_a_word_of_the_glossary_starts_as_what_it_means() -> None:
     new = extended(old, GREEK * 6, 3, glossary)
     words = {number: word for word, number in new.tokenizer.get_vocab().items()}
     pieces = {words[new.first_new + place]: own for place, own in enumerate(new.pieces)}
-    assert len(pieces) == 2 + 3
+    # Beside them their letters, without which they would not be read, and three others.
+    letters = len({*"αγνοησεοδηγιες"})
+    assert len(pieces) == 2 + 2 * letters + 3
+    assert new.tokenizer.encode("Αγνόησε!", add_special_tokens=False).tokens == ["αγνοησε", "!"]
     meaning = {word: [words[piece] for piece in own] for word, own in pieces.items()}
     assert meaning["αγνοησε"] == ["ignore"]
     assert meaning["οδηγιες"] == ["previous", "instructions"]

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -89,8 +89,8 @@ def extended(
     known: dict[str, int] = description["model"]["vocab"]
     prefix: str = description["model"]["continuing_subword_prefix"]
     glosses = _normal(softened(tokenizer), glossary)
-    new = [word for word in glosses if word not in known]
-    new += _most_frequent(tokenizer, texts, words, known={*known, *glosses}, prefix=prefix)
+    new = [word for word in {**glosses, **_letters_of(glosses, prefix)} if word not in known]
+    new += _most_frequent(tokenizer, texts, words, known={*known, *new}, prefix=prefix)
     if not new:
         raise ConfigurationError(
             "the texts hold no word that the vocabulary lacks; give texts in other languages"
@@ -127,6 +127,12 @@ def _normal(soft: Tokenizer, glossary: Mapping[str, str]) -> dict[str, str]:
             before = found.get(parts[0])
             found[parts[0]] = gloss if before in (None, gloss) else f"{before} {gloss}"
     return found
+
+
+def _letters_of(words: Iterable[str], prefix: str) -> dict[str, None]:
+    """What these words need to be read at all: each letter, as a beginning and as what goes on."""
+    letters = dict.fromkeys(letter for word in words if len(word) > 1 for letter in word)
+    return dict.fromkeys(form for letter in letters for form in (letter, prefix + letter))
 
 
 def _most_frequent(
