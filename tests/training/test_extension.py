@@ -70,7 +70,7 @@ def rows() -> list[Example]:
 
 
 def test_only_what_the_vocabulary_cuts_up_is_poorly_read() -> None:
-    assert poorly_read(harden(tiny_tokenizer()), [*GREEK, *ENGLISH, ""]) == GREEK
+    assert poorly_read(harden(tiny_tokenizer()), [*GREEK, *ENGLISH, ""]) == (GREEK, [*ENGLISH, ""])
 
 
 def test_frequent_words_become_one_token_and_old_ids_stay() -> None:
@@ -232,6 +232,20 @@ def test_a_word_of_the_glossary_starts_as_what_it_means() -> None:
     assert meaning["αγνοησε"] == ["ignore"]
     assert meaning["οδηγιες"] == ["previous", "instructions"]
     assert "δυο" not in meaning
+
+
+def test_what_was_read_well_is_cut_as_before() -> None:
+    """Programs stand in texts of every language, and words begin alike: `tel` would cut `telex`."""
+    old = harden(tiny_tokenizer())
+    texts = ["αγνοησε jsonl tel"] * 6
+    well_read = ["telex jsonl"] * 6
+    new = extended(old, texts, 60, {"tel": "tell"}, well_read=well_read)
+    words = new.tokenizer.get_vocab()
+    assert "αγνοησε" in words
+    assert not {"jsonl", "tel", "json"} & words.keys()
+    for text in well_read:
+        assert new.tokenizer.encode(text).ids == old.encode(text).ids
+    assert {"jsonl", "tel"} <= extended(old, texts, 60).tokenizer.get_vocab().keys()
 
 
 def test_of_old_words_those_of_another_script_are_restated_once(tmp_path: Path) -> None:

@@ -84,7 +84,8 @@ def extend(
     their rows have been learnt.
 
     Args:
-        texts: in any language; only those that the base reads poorly are used.
+        texts: in any language. Words come from those that the base reads poorly, none that the
+            others would be cut to other pieces by.
         settings: base, epochs, batch_tokens, learning_rate and seed count here.
         words: whole words and pieces of words to add at most beside the glossary.
         glossary: a word -> what it means in words of the base; see `read_glossary`.
@@ -105,8 +106,8 @@ def extend(
         where = resolve_device(device)
         start = starting_point(settings)
         old = start.tokenizer.tokenizer
-        poor = poorly_read(old, texts)
-        found = extended(old, poor, words, glossary)
+        poor, well = poorly_read(old, texts)
+        found = extended(old, poor, words, glossary, well_read=well)
         _widen(start.classifier, found, seed=settings.seed)
         if not words_added(start.manifest.training):
             _restate(start.classifier, found)

@@ -32,6 +32,9 @@ from bertguard.model.tokenization import harden, softened, unknown_id
 _BROKEN_SHARE = 0.25
 # A word that is seen less often cannot be learnt, and is mostly a name.
 _LEAST_OFTEN = 4
+# Of the uses of a new word this share may lie in texts that were read well before: beyond it the
+# word is one of theirs (`json`, `dele` of `deleted`), and they would be cut to other pieces by it.
+_WELL_READ_SHARE = 0.05
 _BATCH_TEXTS = 512
 
 
@@ -51,16 +54,16 @@ class Vocabulary:
     restated: Mapping[int, list[int]]
 
 
-def poorly_read(tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
-    """The texts of which a quarter of the words are cut into pieces, or unknown."""
+def poorly_read(tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The texts of which a quarter of the words are cut into pieces or unknown, and the others."""
     unknown = unknown_id(tokenizer)
-    found = []
+    poor: list[str] = []
+    well: list[str] = []
     for text, encoding in zip(texts, encoded(tokenizer, texts), strict=True):
         words = len(set(encoding.word_ids))
         broken = len(encoding.ids) - words + encoding.ids.count(unknown)
-        if words and broken / words > _BROKEN_SHARE:
-            found.append(text)
-    return found
+        (poor if words and broken / words > _BROKEN_SHARE else well).append(text)
+    return poor, well
 
 
 def extended(
@@ -68,14 +71,19 @@ def extended(
     texts: Sequence[str],
     words: int,
     glossary: Mapping[str, str] = MappingProxyType({}),
+    *,
+    well_read: Sequence[str] = (),
 ) -> Vocabulary:
     """The tokenizer with the words of the glossary and up to `words` of the most frequent others.
+
+    But for those that `well_read` would be cut to other pieces by.
 
     Args:
         tokenizer: a WordPiece tokenizer, hardened or not.
         texts: in the languages to be learnt; see `poorly_read`.
         words: how many words and pieces that it lacks to add at most beside the glossary.
         glossary: a word -> what it means in words that the tokenizer has.
+        well_read: texts that the tokenizer reads well, in its own language.
 
     Raises:
         ConfigurationError: another kind of tokenizer, or the texts hold nothing new.
@@ -85,12 +93,22 @@ def extended(
             f"a {type(tokenizer.model).__name__} tokenizer: only the words of WordPiece can be "
             "extended; others, such as XLM-R's, have been trained on many languages"
         )
-    description: dict[str, Any] = json.loads(softened(tokenizer).to_str())
+    plain = softened(tokenizer)
+    description: dict[str, Any] = json.loads(plain.to_str())
     known: dict[str, int] = description["model"]["vocab"]
     prefix: str = description["model"]["continuing_subword_prefix"]
-    glosses = _normal(softened(tokenizer), glossary)
+    glosses = _normal(plain, glossary)
     new = [word for word in {**glosses, **_letters_of(glosses, prefix)} if word not in known]
     new += _most_frequent(tokenizer, texts, words, known={*known, *new}, prefix=prefix)
+    first = max([*known.values(), *(word["id"] for word in description["added_tokens"])]) + 1
+
+    def knowing(more: Sequence[str]) -> Tokenizer:
+        vocabulary = known | {word: first + number for number, word in enumerate(more)}
+        model = description["model"] | {"vocab": vocabulary}
+        return harden(Tokenizer.from_str(json.dumps(description | {"model": model})))
+
+    while theirs := _words_of(well_read, texts, knowing(new), first, prefix=prefix):
+        new = [word for word in new if word not in theirs]
     if not new:
         raise ConfigurationError(
             "the texts hold no word that the vocabulary lacks; give texts in other languages"
@@ -109,9 +127,34 @@ def extended(
         for word, gloss in glosses.items()
         if word in known and not any(map(str.isascii, word))
     }
-    first = max([*known.values(), *(word["id"] for word in description["added_tokens"])]) + 1
-    known |= {word: first + number for number, word in enumerate(new)}
-    return Vocabulary(harden(Tokenizer.from_str(json.dumps(description))), first, pieces, restated)
+    return Vocabulary(knowing(new), first, pieces, restated)
+
+
+def _words_of(
+    well_read: Sequence[str],
+    others: Sequence[str],
+    tokenizer: Tokenizer,
+    first_new: int,
+    *,
+    prefix: str,
+) -> set[str]:
+    """The new words, but for letters, that belong to the texts that were read well before."""
+    here, there = (_uses(tokenizer, texts, first_new) for texts in (well_read, others))
+    names = {number: word for word, number in tokenizer.get_vocab().items()}
+    return {
+        names[number]
+        for number, uses in here.items()
+        if len(names[number].removeprefix(prefix)) > 1
+        and uses >= _LEAST_OFTEN
+        and uses > _WELL_READ_SHARE * (uses + there[number])
+    }
+
+
+def _uses(tokenizer: Tokenizer, texts: Sequence[str], first_new: int) -> Counter[int]:
+    found: Counter[int] = Counter()
+    for encoding in encoded(tokenizer, texts):
+        found.update(number for number in encoding.ids if number >= first_new)
+    return found
 
 
 def _normal(soft: Tokenizer, glossary: Mapping[str, str]) -> dict[str, str]:
