@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from bertguard.segments import Channel, Role, Segment
     from bertguard.verdict import Action, Finding, Verdict
 
-__version__ = "0.13.0"
+__version__ = "0.14.0"
 
 _HOME = {
     "Action": "verdict",

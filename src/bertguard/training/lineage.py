@@ -84,8 +84,8 @@ def _described(record: Record, base: str = "") -> str:
     if words := record.get(WORDS_ADDED):
         return (
             f"{f'from {base}: ' if base else ''}`{record.get('command') or 'command not recorded'}`"
-            f"{code}: {words} words were added to the vocabulary, learnt from {record.get('rows')} "
-            "texts"
+            f"{code}: {words} words were added to the vocabulary, for {record.get('rows')} texts "
+            "that it read poorly"
         )
     words = [
         f"from {base}: " if base else "",
