@@ -139,7 +139,8 @@ def _words_of(
     prefix: str,
 ) -> set[str]:
     """The new words, but for letters, that belong to the texts that were read well before."""
-    here, there = (_uses(tokenizer, texts, first_new) for texts in (well_read, others))
+    here = _uses(tokenizer, well_read, first_new)
+    there = _uses(tokenizer, others, first_new) if here else here
     names = {number: word for word, number in tokenizer.get_vocab().items()}
     return {
         names[number]
