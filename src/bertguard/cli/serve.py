@@ -132,10 +132,12 @@ def command(
             Server(config, say=_say).run(sockets=[listener])
         except KeyboardInterrupt:
             # uvicorn has shut down in order and raises the signal again for its caller.
-            _say("guard: stopped")
+            pass
         except SystemExit:
             # The start-up failed, and uvicorn has said why.
             raise typer.Exit(2) from None
+        # Also where it returned: of two interruptions in one moment the second takes the first's.
+        _say("guard: stopped")
     finally:
         listener.close()
         if writer is not None:
