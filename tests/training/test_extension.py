@@ -283,6 +283,14 @@ class WordRows:
         return self._table[self._tokenizer.token_to_id(word)]
 
 
+def test_letters_in_another_style_are_no_words() -> None:
+    """`views` reads them; as words they would be met in attacks alone, and oddness be the sign."""
+    new = extended(harden(tiny_tokenizer()), ["αβγ ｗｏｒｌｄ 𝓼𝓽𝓸𝓻𝔂"] * 6, 200)
+    words = new.tokenizer.get_vocab()
+    assert "α" in words
+    assert not {"ｗ", "##ｏ", "ｗｏｒｌｄ", "𝓼", "##𝓽"} & words.keys()
+
+
 def test_words_too_few_to_be_learnt_are_refused(tmp_path: Path) -> None:
     base = tiny_checkpoint(tmp_path / "base", onnx=False)
     texts = ["z q z q z q z q z q z q z q z q zzz zzz αβ"] * 6

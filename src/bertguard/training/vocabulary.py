@@ -212,6 +212,10 @@ def _most_frequent(
 
 
 def _belongs_to_words(letter: str) -> bool:
+    # Full-width, bold and script letters are Latin ones written oddly: `views` reads them, and as
+    # words of their own they would be met in attacks alone.
+    if not letter.isascii() and unicodedata.normalize("NFKC", letter).isascii():
+        return False
     # The vowels of Indian scripts are marks.
     return letter.isalpha() or unicodedata.category(letter).startswith("M")
 
