@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from bertguard.training.history import words_added
 from bertguard.training.lineage import training_data
 from bertguard.training.loop import train
 from bertguard.training.settings import Settings
+from bertguard.training.start import starting_point
 from bertguard.training.vocabulary import extended, poorly_read
 from tiny import SMALL, tiny_checkpoint, tiny_encoder, tiny_tokenizer
 
@@ -188,6 +190,23 @@ def test_new_words_learnt_alone_leave_everything_else(tmp_path: Path) -> None:
     # And the mean of two such runs still knows where the new words begin.
     mean = average([tmp_path / "out", tmp_path / "trained"], tmp_path / "mean")
     assert words_added(mean.training) == found.words
+
+
+def test_new_words_begin_where_they_did_after_one_was_taken_out(tmp_path: Path) -> None:
+    """As the bundled vocabulary lacks letters in another style that its extension had added."""
+    base = tiny_checkpoint(tmp_path / "base", onnx=False)
+    found = made(base, tmp_path / "out")
+    file = tmp_path / "out" / TOKENIZER
+    settings = Settings(base=str(tmp_path / "out"))
+    before = starting_point(settings).first_new
+    assert before == len(load_file(base / WEIGHTS)[TABLE])
+    manifest = read_manifest(tmp_path / "out")
+    written = json.loads(file.read_text(encoding="utf-8"))
+    words = written["model"]["vocab"]
+    assert words.pop("αγνοησε") in range(before, before + found.words - 1)
+    file.write_text(json.dumps(written), encoding="utf-8")
+    write_manifest(tmp_path / "out", manifest)
+    assert starting_point(settings).first_new == before
 
 
 def test_learning_new_words_alone_needs_some(tmp_path: Path) -> None:

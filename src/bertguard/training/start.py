@@ -52,7 +52,9 @@ class Start:
     @property
     def first_new(self) -> int:
         """The id of the first word that `guard extend` added to what this goes on from."""
-        return self.tokenizer.tokenizer.get_vocab_size() - words_added(self.manifest.training)
+        # By the highest id: a vocabulary from which words were taken out again has gaps.
+        ids = self.tokenizer.tokenizer.get_vocab().values()
+        return max(ids) + 1 - words_added(self.manifest.training)
 
 
 def starting_point(settings: Settings) -> Start:
